@@ -1,0 +1,54 @@
+# make repro   the whole river on the shipped default world: environment, data, `dvc repro`
+# make test    everything a change must pass
+# make ui      the results in MLflow's pages, on this machine only
+# make clean   throws away the environment and caches; data, results and DVC's cache stay
+#
+# On a machine without an NVIDIA GPU, ask for torch's CPU build, which is ten times smaller:
+#   make repro TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UI_PORT ?= 5000
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: repro test ui clean
+.DELETE_ON_ERROR:
+
+repro: .venv data/world/.rendered
+	dvc repro
+
+test: .venv
+	ruff check .
+	ruff format --check .
+	pyright
+	lint-imports
+	pytest $(PYTEST)
+
+ui: .venv
+	@echo "MLflow: http://127.0.0.1:$(UI_PORT)  (stop with Ctrl-C)"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --host 127.0.0.1 --port $(UI_PORT) \
+		--backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
+
+# The stamp is written last, so that an interrupted installation is not taken for a finished one. Bytecode is compiled
+# here, once: without it the large imports take twice as long in each stage.
+.venv: .venv/.installed ;
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Motive needs Python 3.11 or newer; {sys.executable} is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),.venv/bin/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
+	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+data/world/.rendered: | .venv
+	motive render --out data/world
+	touch $@
+
+clean:
+	rm -rf .venv .motive/work .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src flows tests benchmarks -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Prefect: when to run, and what happened."""

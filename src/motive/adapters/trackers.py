@@ -1,0 +1,68 @@
+"""Optical flow between adjacent frames: the one place that asks OpenCV for it."""
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Float32, UInt8
+from torch.nn.functional import avg_pool2d
+
+PRESETS = ("ultrafast", "fast", "medium")
+SMALL = 256  # shorter sides below this many pixels are tracked at full resolution
+
+
+def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray, "F 2 H W"]:
+    """Dense inverse search between adjacent frames: (dx, dy) in pixels from frame f-1 to f; frame 0 is zero.
+
+    Vectors lie where the moving thing was in frame f-1. Frames are RGB.
+
+    Raises:
+        ValueError: an unknown preset, or a clip without two frames of at least 16x16.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"optical_flow.preset is {preset!r}; it is one of {', '.join(PRESETS)}")
+    num_frames, height, width, _ = frames.shape
+    if num_frames < 2 or min(height, width) < 16:
+        raise ValueError(
+            f"optical flow needs at least 2 frames of 16x16 and got {num_frames} of {height}x{width}; "
+            "raise clips.num_frames, clips.height or clips.width"
+        )
+    import cv2
+
+    tracker = _tracker(preset, min(height, width))
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    flow = np.zeros((num_frames, 2, height, width), np.float32)
+    for f in range(1, num_frames):
+        flow[f] = tracker.calc(gray[f - 1], gray[f], None).transpose(2, 0, 1)
+    return flow
+
+
+def _tracker(preset: str, short_side: int):
+    """OpenCV's preset; on small frames its halved resolution and sparse patches would lose the objects.
+
+    Measured on textured discs of 7-14 px radius in 64x64: at 3 px a frame `medium` as it is errs by 1.01 px,
+    so tuned by 0.29; at 5 px 1.92 and 0.51; a pair takes 2.7 ms instead of 0.6.
+    """
+    import cv2
+
+    tracker = cv2.DISOpticalFlow.create(PRESETS.index(preset))  # OpenCV numbers them in this order
+    if short_side < SMALL:
+        tracker.setFinestScale(0)
+        tracker.setPatchStride(2)
+    return tracker
+
+
+TRACKERS = {"dis": dis}
+
+
+def keep_on_grid(flow: Float32[np.ndarray, "F 2 H W"], stride: int) -> Float16[torch.Tensor, "F 2 h w"]:
+    """Mean vectors of stride x stride cells, still in full-size pixels.
+
+    Raises:
+        ValueError: the frame is not a whole number of cells.
+    """
+    height, width = flow.shape[-2:]
+    if stride < 1 or height % stride or width % stride:
+        raise ValueError(
+            f"optical_flow.stride {stride} does not divide the frame {height}x{width}; "
+            "change it, or clips.height and clips.width"
+        )
+    return avg_pool2d(torch.from_numpy(flow), stride).to(torch.float16)

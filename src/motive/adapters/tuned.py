@@ -1,0 +1,80 @@
+"""Base and tuned transformer: what decides each, and how it is loaded.
+
+Fine-tuning leaves all of the transformer in a folder, or a low-rank adapter that goes onto the base.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from motive.adapters.backbones import fingerprint, load_pipeline, load_transformer
+
+WHOLE, LORA = "transformer", "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the two: `tuned` is fine-tuning's folder, empty for the base; `digest` is of its weights."""
+
+    name: str
+    path: str
+    dtype: str
+    device: str
+    tuned: str
+    digest: str
+
+
+def base_model(path: str, dtype: str, device: str) -> Model:
+    """The model as it came."""
+    return Model("base", path, dtype, device, "", fingerprint(path, WHOLE))
+
+
+def tuned_model(path: str, dtype: str, device: str, tuned: str) -> Model:
+    """The model with the transformer in the folder `tuned`.
+
+    Raises:
+        ValueError: the folder holds none.
+    """
+    if not _is_whole(tuned) and not (Path(tuned) / LORA).is_file():
+        raise ValueError(
+            f"{tuned} holds neither {WHOLE}/ nor {LORA}: fine-tuning has not finished; run `dvc repro`"
+        )
+    return Model("tuned", path, dtype, device, tuned, _digest(path, tuned))
+
+
+def _is_whole(tuned: str) -> bool:
+    return (Path(tuned) / WHOLE).is_dir()
+
+
+def _digest(base: str, tuned: str) -> str:
+    """Of every byte: after two short trainings large parts of the files can be the same."""
+    whole = _is_whole(tuned)
+    files = sorted((Path(tuned) / WHOLE).iterdir()) if whole else [Path(tuned) / LORA]
+    digest = hashlib.sha256(b"" if whole else fingerprint(base, WHOLE).encode())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)  # one at a time in a worker: the base model makes room for the tuned one
+def frozen_transformer(model: Model) -> nn.Module:
+    """The transformer, without gradients."""
+    transformer: Any = load_transformer(
+        model.tuned if model.tuned and _is_whole(model.tuned) else model.path, model.dtype, model.device
+    )
+    if model.tuned and not _is_whole(model.tuned):
+        transformer.load_lora_adapter(
+            model.tuned, prefix="transformer", weight_name=LORA, use_safetensors=True
+        )
+    return transformer.to(model.device).eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+def sampler(model: Model) -> Any:
+    """The whole pipeline with the model's transformer."""
+    return load_pipeline(model.path, model.dtype, model.device, frozen_transformer(model))

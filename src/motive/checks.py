@@ -1,0 +1,290 @@
+"""Gates between stages: the one file that knows Great Expectations.
+
+A stage ends with `check(NAME, table, **context)`; tensors come as the table of `shards.summarise`. What each
+gate wants of table and context stands in the docstring of its suite. `file` names the table when it fails.
+"""
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from motive.formats.clips import COLUMNS
+
+log = logging.getLogger("motive")
+SHOWN = 10  # failing rows that a message names
+FINITE = float(np.finfo(np.float64).max)
+SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums
+
+
+class CheckFailed(ValueError):
+    """A table may not go on; the message says which rows, why, and what to do."""
+
+
+class Expectation(NamedTuple):
+    """A Great Expectations class by name, its arguments, and what a person does when it fails."""
+
+    kind: str
+    arguments: dict[str, Any]
+    advice: str
+
+
+class Gate(NamedTuple):
+    """A table and what must hold for it."""
+
+    table: pd.DataFrame
+    expectations: list[Expectation]
+
+
+def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **context: Any) -> None:
+    """Hold a table against the suite of this name (a key of `SUITES`).
+
+    Raises:
+        CheckFailed: with every expectation that failed, up to 10 failing rows of each, and what to do.
+    """
+    if name not in SUITES:
+        raise ValueError(f"there is no check {name!r}; it is one of {', '.join(SUITES)}")
+    suite, columns = SUITES[name]
+    if missing := [column for column in columns if column not in table.columns]:
+        raise CheckFailed(f"{file or name}: lacks the columns {', '.join(missing)}: run its stage again")
+    gates = suite(table, **context)
+    if lines := [line for gate in gates for line in _failures(gate)]:
+        raise CheckFailed(f"{file or name}: {len(lines)} expectations failed\n" + "\n".join(lines))
+    log.info(
+        "%s: %d expectations hold for %d rows",
+        name,
+        sum(len(gate.expectations) for gate in gates),
+        len(table),
+    )
+
+
+# ---- the suites: (table, **context) -> gates
+
+
+def clips(table: pd.DataFrame) -> list[Gate]:
+    """The clip table of docs/data.md: columns, ids unique and sorted, possible sizes and rates."""
+    again = "run the clips stage again; it writes this column"
+    fault = "the file's header is wrong: re-encode the video, or take it out of clips.source"
+    order = table.assign(after_the_row_above=table["clip_id"] > table["clip_id"].shift(fill_value=""))
+    schema = Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": list(COLUMNS)}, again)
+    none = "no clip is usable: see failures.parquet"
+    some = Expectation("ExpectTableRowCountToBeBetween", {"min_value": 1}, none)
+    expectations = [
+        *_name("clip_id", again),
+        _true("after_the_row_above", again),
+        *(_filled(name, again) for name in ("video", "source", "motion")),
+        _filled("caption", "add the caption, or set clips.missing_caption to empty"),
+        _like("clip_id", "^[0-9a-f]{16}$", again),
+        _like("sha256", "^[0-9a-f]{64}$", again),
+        *_between("num_frames", 2, None, "a clip of one frame has no motion: take it out of clips.source"),
+        *_between("fps", 0.1, 1000, fault),
+        *_between("duration", 0.001, 86400, fault),
+        *_between("height", 1, 32768, fault),
+        *_between("width", 1, 32768, fault),
+    ]
+    return [Gate(table, [schema, some]), Gate(order, expectations)]
+
+
+def arrays(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
+    """`summarise(folder, "flow")` or `"latent"`: each of the clip table `clips` is in it or failed.
+
+    What is in it is finite. `failures` is what `publish` returned.
+    """
+    again = "delete this stage's folder in .motive/work and run the stage again"
+    bad = "look at these clips; if one is broken, take it out of clips.source"
+    ledger = _ledger(table, clips, set(failures["clip_id"]), again)
+    return [ledger, Gate(table, [*_name("clip_id", again), _true("finite", bad)])]
+
+
+def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
+    """`summarise(folder, "mask")` joined with mask_stats.parquet; like `arrays`, weights in [0, 1]."""
+    again = "delete .motive/work/masks and run the masks stage again"
+    weights = [line for name in ("min", "max", "coverage") for line in _between(name, 0, 1, again)]
+    expectations = [*weights, *_between("motion", 0, None, again), *_flag("still", again)]
+    return [*arrays(table, clips=clips, failures=failures), Gate(table, expectations)]
+
+
+def sketches(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
+    """`summarise(folder, "sketch")`, which has `ok`; like `arrays`; where ok finite, of unit norm."""
+    again = "delete .motive/work/sketches and run the sketches stage again"
+    none = "every sketch is marked not ok: look at the model and at sketches.sigmas"
+    ok = table["ok"].eq(True)
+    norm = table["norm"].where(ok, 1.0)
+    table = table.assign(finite=table["finite"] | ~ok, norm=norm, any_ok=bool(ok.any() or table.empty))
+    unit = _between("norm", 1 - SLACK, 1 + SLACK, again)
+    gate = Gate(table, [*_flag("ok", again), *unit, _true("any_ok", none)])
+    return [*arrays(table, clips=clips, failures=failures), gate]
+
+
+def ranking(table: pd.DataFrame, *, pool: pd.DataFrame, num_queries: int) -> list[Gate]:
+    """data/attribution/ranking.parquet: a permutation of the clip table `pool`, votes up to `num_queries`.
+
+    Influence may be null where not ok.
+    """
+    again = "run the attribution stage again; if it fails again, look at the sketches of these clips"
+    not_ok = table["ok"].eq(False) & table["influence"].isna()
+    table = table.assign(influence=table["influence"].mask(not_ok, 0.0))
+    expectations = [
+        *_name("clip_id", again),
+        *_name("rank", again),
+        *_between("rank", 0, len(pool) - 1, again),
+        *_between("votes", 0, num_queries, again),
+        *_between("influence", -1 - SLACK, 1 + SLACK, again),
+        *_flag("ok", again),
+    ]
+    return [_ledger(table, pool, set(), again), Gate(table, expectations)]
+
+
+def subset(table: pd.DataFrame, *, pool: pd.DataFrame, num_selected: int) -> list[Gate]:
+    """data/curation/subset.parquet: `num_selected` clips, as asked for, of the clip table `pool`."""
+    again = "run the curation stage again"
+    foreign = "a subset holds pool clips only: run the attribution and the curation stage again"
+    count = "change curation.fraction, or see in ranking.parquet why clips are not ok"
+    expectations = [
+        Expectation("ExpectTableRowCountToEqual", {"value": num_selected}, count),
+        *_name("clip_id", again),
+        _true("in_pool", foreign),
+        *_name("rank", again),
+        *_between("rank", 0, len(pool) - 1, again),
+        _filled("why", again),
+    ]
+    return [Gate(table.assign(in_pool=table["clip_id"].isin(pool["clip_id"])), expectations)]
+
+
+def evaluation(table: pd.DataFrame, *, required: list[str]) -> list[Gate]:
+    """metrics.json as rows `metric`, `value`; `required`: the metrics that must be among them."""
+    lost = "a metric is missing or not finite: look for diverging losses in data/finetuning/losses.parquet"
+    missing = [name for name in required if name not in set(table["metric"])]
+    numbers = pd.Series(pd.to_numeric(table["value"], errors="coerce"), dtype=float)
+    values = numbers.tolist() + [np.nan] * len(missing)
+    seen = pd.DataFrame({"metric": [*table["metric"], *missing], "finite": np.isfinite(values)})
+    return [Gate(seen, [*_name("metric", "metrics.json has a metric twice"), _true("finite", lost)])]
+
+
+SUMMARY = ("clip_id", "finite", "min", "max", "norm")
+SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
+    "clips": (clips, tuple(COLUMNS)),
+    "optical_flow": (arrays, SUMMARY),
+    "masks": (masks, (*SUMMARY, "coverage", "motion", "still")),
+    "latents": (arrays, SUMMARY),
+    "sketches": (sketches, (*SUMMARY, "ok")),
+    "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "ok", "reason")),
+    "subset": (subset, ("clip_id", "rank", "why")),
+    "evaluation": (evaluation, ("metric", "value")),
+}
+
+
+# ---- expectations that several suites share
+
+
+def _ledger(table: pd.DataFrame, clips: pd.DataFrame, failed: set[str], advice: str) -> Gate:
+    """Every clip of the stage before is published or failed, none is both, and none came from elsewhere."""
+    published, known = set(table["clip_id"].dropna()), set(clips["clip_id"])
+    states = dict.fromkeys(known, "lost") | dict.fromkeys((published | failed) - known, "from elsewhere")
+    states |= dict.fromkeys(known & published, "published") | dict.fromkeys(known & failed, "failed")
+    states |= dict.fromkeys(published & failed, "published and failed")
+    ledger = pd.DataFrame(sorted(states.items()), columns=["clip_id", "state"])
+    return Gate(ledger, [_among("state", ["published", "failed"], advice)])
+
+
+def _filled(column: str, advice: str) -> Expectation:
+    return Expectation("ExpectColumnValuesToNotBeNull", {"column": column}, advice)
+
+
+def _name(column: str, advice: str) -> list[Expectation]:
+    return [_filled(column, advice), Expectation("ExpectColumnValuesToBeUnique", {"column": column}, advice)]
+
+
+def _between(column: str, low: float, high: float | None, advice: str) -> list[Expectation]:
+    """Within bounds and not NaN, which bounds alone let through; without an upper bound, finite."""
+    bounds = {"column": column, "min_value": low, "max_value": FINITE if high is None else high}
+    return [Expectation("ExpectColumnValuesToBeBetween", bounds, advice), _filled(column, advice)]
+
+
+def _like(column: str, regex: str, advice: str) -> Expectation:
+    return Expectation("ExpectColumnValuesToMatchRegex", {"column": column, "regex": regex}, advice)
+
+
+def _among(column: str, values: list, advice: str) -> Expectation:
+    return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": values}, advice)
+
+
+def _true(column: str, advice: str) -> Expectation:
+    return _among(column, [True], advice)
+
+
+def _flag(column: str, advice: str) -> list[Expectation]:
+    return [_filled(column, advice), _among(column, [False, True], advice)]
+
+
+# ---- Great Expectations itself
+
+
+def _failures(gate: Gate) -> list[str]:
+    """One line an expectation that does not hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the library, none of ours
+        gx, definition = _library()
+        names = [name for name in ("clip_id", "metric") if name in gate.table.columns]
+        expectations = [
+            getattr(gx.expectations, kind)(**arguments, meta={"place": place})
+            for place, (kind, arguments, _) in enumerate(gate.expectations)
+        ]
+        suite = gx.ExpectationSuite("gate", expectations=expectations)
+        batch = definition.get_batch(batch_parameters={"dataframe": gate.table})
+        form = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
+        outcomes = batch.validate(suite, result_format=form).results
+    failed = {each.expectation_config.meta["place"]: each for each in outcomes if not each.success}
+    return [_line(gate.expectations[place], failed[place]) for place in sorted(failed)]
+
+
+@cache
+def _library() -> tuple[Any, Any]:
+    """The library, and a batch definition for data frames in a context that lives in memory only."""
+    log.info("checks: loading Great Expectations")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations as gx
+    from great_expectations.data_context.types import base
+
+    base.logger.setLevel(logging.ERROR)  # it sets its own level
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = base.ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("motive").add_dataframe_asset("table")
+    return gx, asset.add_batch_definition_whole_dataframe("whole")
+
+
+def _line(expectation: Expectation, outcome: Any) -> str:
+    """E.g. `- fps: values to be between (min_value=0.1): 1 of 9 rows: 3f... (0.0). What to do: ...`."""
+    kind, arguments, advice = expectation
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.removeprefix("Expect").removeprefix("Column")).lower()
+    shown = {name: value for name, value in arguments.items() if name != "column" and value != FINITE}
+    rest = ", ".join(f"{name}={value}" for name, value in shown.items())
+    wanted = f"{arguments.get('column', 'table')}: {words}" + (f" ({rest})" if rest else "")
+    return f"- {wanted}: {_observed(outcome)}. What to do: {advice}"
+
+
+def _observed(outcome: Any) -> str:
+    result = outcome.result
+    if "element_count" not in result:
+        errors = [
+            each["exception_message"] for each in outcome.exception_info.values() if isinstance(each, dict)
+        ]
+        return "; ".join(errors) or f"found {result['observed_value']}"
+    rows = result["unexpected_index_list"]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return f"{len(rows)} of {result['element_count']} rows: {', '.join(map(_row, rows[:SHOWN]))}{more}"
+
+
+def _row(row: dict[str, Any]) -> str:
+    """A failing row by its name, and the value that failed unless that is the name."""
+    name = row.get("clip_id", row.get("metric"))
+    values = [value for column, value in row.items() if column not in ("clip_id", "metric")]
+    return f"{name} ({values[0]})" if values else str(name)

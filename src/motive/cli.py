@@ -1,0 +1,161 @@
+"""The `motive` command: one subcommand a stage, and the few others that people call."""
+
+import logging
+import os
+import sys
+import traceback
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PARAMS = Path("params.yaml")
+PART_STAGES = {
+    "clips": "Read and standardise a folder of clips; broken files become rows with a reason.",
+    "optical_flow": "Track how every pixel moves from frame to frame.",
+    "masks": "Weigh each place and moment by how much moves there.",
+    "latents": "Encode clips and captions as the backbone sees them.",
+    "sketches": "Project each clip's motion-weighted gradient to a short vector.",
+}
+STAGES = {
+    "attribution": "Compare pool with queries: the influence of each clip, and the votes.",
+    "curation": "Choose the subset to train on.",
+    "finetuning": "Fine-tune the backbone on the subset.",
+    "evaluation": "Measure base and tuned model side by side.",
+    "track": "Record everything in MLflow, once.",
+}
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+log = logging.getLogger("motive")
+app = typer.Typer(
+    help="Which training clips taught a video model its motion?",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class PretrainStep(StrEnum):
+    """What `motive pretrain` can make, in this order."""
+
+    vae = "vae"
+    transformer = "transformer"
+    package = "package"
+    card = "card"
+
+
+def main() -> None:
+    """Run the command; a user's error is one red line on stderr and exit code 1."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except ValueError as error:
+        if os.environ.get("MOTIVE_DEBUG"):
+            traceback.print_exc()
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+@app.callback()
+def start(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["MOTIVE_DEBUG"] = "1"
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def _run(stage: str, *parts: str) -> None:
+    log.info("%s: starting with %s", " ".join((stage, *parts)), PARAMS)
+    from motive.params import load_params  # after the first line: this and the stage import for seconds
+
+    params = load_params(PARAMS)
+    import_module(f"motive.stages.{stage}").run(*parts, params)
+
+
+def _add_part_stage(stage: str, text: str) -> None:
+    @app.command(stage, help=text, rich_help_panel="Stages of each part (pool, queries, heldout)")
+    def command(part: Annotated[str, typer.Argument(help="A part of clips.source, e.g. pool.")]) -> None:
+        _run(stage, part)
+
+
+def _add_stage(stage: str, text: str) -> None:
+    @app.command(stage, help=text, rich_help_panel="Stages where the parts meet")
+    def command() -> None:
+        _run(stage)
+
+
+for _stage, _text in PART_STAGES.items():
+    _add_part_stage(_stage, _text)
+for _stage, _text in STAGES.items():
+    _add_stage(_stage, _text)
+
+
+# ---- what people call beside the stages; an option that is not given has the called function's own default
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    num_pool: Annotated[int | None, typer.Option(min=1, help="Clips that might be trained on.")] = None,
+    num_queries_per_motion: Annotated[int | None, typer.Option(min=1, help="Clips per motion.")] = None,
+    num_heldout: Annotated[int | None, typer.Option(min=0, help="Clips to measure on.")] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Draw a world of clips with known motion."""
+    log.info("render: drawing the world into %s", out)
+    from motive.world.render import write_world
+
+    write_world(
+        out,
+        **_given(
+            num_pool=num_pool,
+            num_queries_per_motion=num_queries_per_motion,
+            num_heldout=num_heldout,
+            size=size,
+            seed=seed,
+            workers=workers,
+        ),
+    )
+
+
+@app.command()
+def pretrain(
+    step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    resume: Annotated[bool | None, typer.Option(help="Go on from the last checkpoint.")] = None,
+) -> None:
+    """Train the small model that ships with the project."""
+    log.info("pretrain %s: starting", step.value)
+    import_module("motive.pretrain").run(step.value, **_given(out=out, minutes=minutes, resume=resume))
+
+
+@app.command()
+def params(path: Annotated[Path, typer.Argument(help="A params file.")] = PARAMS) -> None:
+    """Check params.yaml and explain each key."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from motive.params import explain, load_params
+
+    table = Table("key", "value", "meaning", "allowed", title=str(path), title_justify="left")
+    for row in explain(load_params(path)):
+        table.add_row(row.key, str(row.value), row.meaning, row.allowed)
+    Console(markup=False).print(table)
+
+
+def _given(**options: object) -> dict:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,248 @@
+"""What is done, and where: per-clip tensors in a store keyed by recipe, published as shards of row ranges.
+
+A clip that was ever computed under the same recipe is never computed again, and the published bytes depend
+only on the clips and the recipe: not on interruptions, on the number of workers, or on what was done before.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from motive.formats.tables import write_table
+
+WORK = Path(".motive/work")
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a stage's output for one clip. Raise `version` when the meaning of it changes."""
+
+    stage: str
+    version: int
+    params: dict = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of what it was made from
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The recipe and its digest, for people and for the next stage."""
+        return json.dumps({**asdict(self), "digest": self.digest}, indent=1, sort_keys=True)
+
+    @property
+    def store(self) -> Path:
+        return WORK / self.stage / self.digest
+
+
+# ---- one shard file
+
+
+def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
+    """Write clip_id -> tensors as one file, aside and renamed, same bytes for the same content."""
+    tensors: Tensors = {}
+    for name in sorted({name for clip in clips.values() for name in clip}):
+        column = {clip_id: clip[name].contiguous() for clip_id, clip in clips.items()}
+        if len({(t.shape, t.dtype) for t in column.values()}) == 1:
+            tensors[name] = torch.stack(list(column.values()))
+        else:
+            tensors |= {f"{name}/{clip_id}": tensor for clip_id, tensor in column.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    metadata = {"motive": json.dumps({"clip_ids": list(clips)})}
+    aside.write_bytes(save(tensors, metadata))  # save_file would let nobody but the owner read it
+    os.replace(aside, path)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The clip ids of one shard, in row order."""
+    with safe_open(path, "pt") as shard:
+        return json.loads(shard.metadata()["motive"])["clip_ids"]
+
+
+def read_shard(path: Path, only: set[str] | None = None) -> Iterator[tuple[str, Tensors]]:
+    """Yield (clip_id, tensors) of one shard in row order, reading one clip at a time."""
+    with safe_open(path, "pt") as shard:
+        clip_ids = json.loads(shard.metadata()["motive"])["clip_ids"]
+        keys = list(shard.keys())
+        stacked = [key for key in keys if "/" not in key]
+        ragged = sorted({key.split("/")[0] for key in keys if "/" in key})
+        for row, clip_id in enumerate(clip_ids):
+            if only is not None and clip_id not in only:
+                continue
+            tensors = {name: shard.get_slice(name)[row] for name in stacked}
+            yield clip_id, tensors | {name: shard.get_tensor(f"{name}/{clip_id}") for name in ragged}
+
+
+def locate(folder: Path) -> dict[str, Path]:
+    """clip_id -> its shard, for all clips of a published folder, in row order."""
+    return {clip_id: path for path in shard_paths(folder) for clip_id in read_ids(path)}
+
+
+def read_clip_tensors(where: dict[str, Path], clip_ids: list[str]) -> Iterator[tuple[str, Tensors]]:
+    """Yield (clip_id, tensors) of these clips, in the order given within each shard; see `locate`."""
+    for path in dict.fromkeys(where[clip_id] for clip_id in clip_ids):
+        yield from read_shard(path, {clip_id for clip_id in clip_ids if where[clip_id] == path})
+
+
+def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
+    """All rows of one tensor of a published folder: ids [n], tensor [n, ...]; empty folder: ([], empty)."""
+    clip_ids: list[str] = []
+    rows: list[torch.Tensor] = []
+    for path in shard_paths(folder):
+        clip_ids += read_ids(path)
+        with safe_open(path, "pt") as shard:
+            rows.append(shard.get_tensor(name))
+    return clip_ids, torch.cat(rows) if rows else torch.empty(0)
+
+
+def summarise(folder: Path, name: str) -> pd.DataFrame:
+    """One row a clip, for checks: `clip_id`, `finite`, `min`, `max`, `norm` of a tensor; `ok` if there.
+
+    An empty tensor is not finite.
+    """
+    columns = ["clip_id", "finite", "min", "max", "norm"]
+    rows = [_summary(*clip, name) for path in shard_paths(folder) for clip in read_shard(path)]
+    return pd.DataFrame(rows, columns=[*columns, "ok"] if rows and "ok" in rows[0] else columns)
+
+
+def _summary(clip_id: str, tensors: Tensors, name: str) -> dict[str, Any]:
+    values = tensors[name].float()
+    low, high = (values.min().item(), values.max().item()) if values.numel() else (torch.nan, torch.nan)
+    finite = isfinite(low) and isfinite(high)  # both pass NaN on
+    row = {"clip_id": clip_id, "finite": finite, "min": low, "max": high, "norm": values.norm().item()}
+    return row | ({"ok": bool(tensors["ok"])} if "ok" in tensors else {})
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a published folder in row order, after its manifest."""
+    return [folder / name for name in read_manifest(folder)["shards"]]
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a published folder.
+
+    Raises:
+        ValueError: the folder has none: the stage has not finished.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no manifest.json: its stage has not finished; run `dvc repro`")
+    return json.loads(path.read_text())
+
+
+# ---- the work store
+
+
+def done(recipe: Recipe) -> dict[str, Path]:
+    """clip_id -> the part of the work store that holds it. An unreadable part is thrown away."""
+    where: dict[str, Path] = {}
+    for path in sorted(recipe.store.glob("*.safetensors")):
+        try:
+            where |= dict.fromkeys(read_ids(path), path)
+        except (SafetensorError, KeyError, TypeError, ValueError):  # truncated, or not ours
+            path.unlink()
+    return where
+
+
+def failed(recipe: Recipe) -> dict[str, str]:
+    """clip_id -> reason, for clips that were tried under this recipe and can't be done."""
+    reasons: dict[str, str] = {}
+    for path in sorted(recipe.store.glob("*.failures.json")):
+        reasons |= json.loads(path.read_text())
+    return reasons
+
+
+def pending(recipe: Recipe, clip_ids: list[str], shard_size: int) -> list[list[str]]:
+    """What is still to do, in chunks that never cross a row range: a fresh run's parts are its shards."""
+    known = done(recipe).keys() | failed(recipe).keys()
+    ranges = (clip_ids[start : start + shard_size] for start in range(0, len(clip_ids), shard_size))
+    chunks = ([clip_id for clip_id in ids if clip_id not in known] for ids in ranges)
+    return [chunk for chunk in chunks if chunk]
+
+
+def read_done(recipe: Recipe, clip_ids: list[str]) -> Iterator[tuple[str, Tensors]]:
+    """Yield (clip_id, tensors) of those of these clips that are done, part by part."""
+    where, wanted = done(recipe), set(clip_ids)
+    for path in sorted({where[clip_id] for clip_id in clip_ids if clip_id in where}):
+        yield from read_shard(path, wanted)
+
+
+def write_part(recipe: Recipe, clips: dict[str, Tensors], failures: dict[str, str]) -> None:
+    """Keep one finished chunk: its tensors, and the reason of each clip that failed."""
+    chunk = hashlib.sha256("".join([*clips, *failures]).encode()).hexdigest()[:16]
+    recipe.store.mkdir(parents=True, exist_ok=True)
+    if failures:
+        aside = recipe.store / f".{chunk}.{os.getpid()}"
+        aside.write_text(json.dumps(failures, indent=1, sort_keys=True))
+        os.replace(aside, recipe.store / f"{chunk}.failures.json")
+    if clips:
+        write_shard(recipe.store / f"{chunk}.safetensors", clips)
+
+
+def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> pd.DataFrame:
+    """Write the finished output folder and return its failures (`clip_id`, `reason`).
+
+    A shard that is a part of the work store as it stands is hard-linked; any other is put together from its
+    parts. What an earlier or killed run left in the folder goes first, its manifest before anything.
+
+    Raises:
+        ValueError: a clip is neither done nor failed: the stage before had other clips, or the store lost it.
+    """
+    where, reasons = done(recipe), failed(recipe)
+    if lost := [clip_id for clip_id in clip_ids if clip_id not in where and clip_id not in reasons]:
+        raise ValueError(
+            f"{recipe.store} has neither a result nor a failure for {len(lost)} clips, e.g. {lost[0]}: "
+            f"run the stage before {recipe.stage}, then {recipe.stage} again"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for path in [out / "manifest.json", *out.glob("*.safetensors"), *out.glob(".*")]:
+        path.unlink(missing_ok=True)
+    names = []
+    for start in range(0, len(clip_ids), shard_size):
+        ids = [clip_id for clip_id in clip_ids[start : start + shard_size] if clip_id in where]
+        if not ids:
+            continue
+        names.append(f"{start:08d}-{min(start + shard_size, len(clip_ids)):08d}.safetensors")
+        _publish_shard(out / names[-1], ids, where)
+    failures = [
+        (clip_id, reasons[clip_id]) for clip_id in clip_ids if clip_id in reasons and clip_id not in where
+    ]
+    table = pd.DataFrame(failures, columns=["clip_id", "reason"], dtype="str")
+    write_table(out / "failures.parquet", table)
+    manifest = {
+        **asdict(recipe),
+        "digest": recipe.digest,
+        "num_clips": len(clip_ids) - len(table),
+        "shards": names,
+    }
+    aside = out / ".manifest.json"
+    aside.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    os.replace(aside, out / "manifest.json")
+    return table
+
+
+def _publish_shard(path: Path, ids: list[str], where: dict[str, Path]) -> None:
+    parts = {where[clip_id] for clip_id in ids}
+    part = min(parts)
+    if len(parts) == 1 and read_ids(part) == ids:
+        path.unlink(missing_ok=True)
+        try:
+            os.link(part, path)
+        except OSError:  # another file system
+            shutil.copyfile(part, path)
+        return
+    clips = {clip_id: tensors for part in sorted(parts) for clip_id, tensors in read_shard(part, set(ids))}
+    write_shard(path, {clip_id: clips[clip_id] for clip_id in ids})

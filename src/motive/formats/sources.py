@@ -1,0 +1,269 @@
+"""A user's folder of clips -> which files, with which captions: the layouts of docs/data.md.
+
+What is wrong with a row is a failure of that row; only a folder that can't be understood at all is an error.
+"""
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("motive")
+
+VIDEO_SUFFIXES = {
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".webm",
+    ".mkv",
+    ".avi",
+    ".gif",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".flv",
+    ".wmv",
+    ".ogv",
+}
+FILE_KEYS = ("file_name", "file_path", "path", "video_path", "video")
+CAPTION_KEYS = ("caption", "text", "prompt", "cap")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the folder that exists and lies in it; the caption is None where there is none."""
+
+    file: str  # relative to the folder
+    caption: str | None
+    motion: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a folder offers: entries sorted by file, and (file, reason) of what can't be one."""
+
+    layout: str
+    entries: list[Entry]
+    failures: list[tuple[str, str]]
+    num_ignored: int  # video files that the metadata doesn't mention
+
+
+class _BadRow(ValueError):
+    """One row of metadata that can't be an entry; the message is the reason."""
+
+
+Row = tuple[str, Any]  # where it stands, and what stands there: a mapping, or the _BadRow it is
+
+
+def read_source(folder: Path) -> Source:
+    """Read which clips a folder offers.
+
+    Raises:
+        ValueError: no folder, no clips in it, or metadata that can't be understood as a whole.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: set clips.source in params.yaml to folders of clips")
+    layout, rows = _rows(folder)
+    entries, failures = _entries(folder, rows)
+    if not entries and not failures:
+        raise ValueError(f"{folder} has no clips ({layout}): see docs/data.md, 'Clips in'")
+    mentioned = {entry.file for entry in entries}
+    num_ignored = (
+        sum(file not in mentioned for file in _video_files(folder)) if layout != "plain files" else 0
+    )
+    log.info("%s: %d clips by %s, %d rows can't be used", folder, len(entries), layout, len(failures))
+    if num_ignored:
+        log.warning("%s: %d video files are not usable by %s and are ignored", folder, num_ignored, layout)
+    return Source(layout, sorted(entries, key=lambda entry: entry.file), sorted(failures), num_ignored)
+
+
+# ---- the layouts
+
+
+def _rows(folder: Path) -> tuple[str, Iterator[Row]]:
+    """The layout's name and its rows."""
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    tables = sorted(names & {"metadata.jsonl", "metadata.csv", "metadata.parquet"})
+    lists = sorted(name for name in names if name.endswith(".json"))
+    if len(tables) > 1:
+        raise ValueError(f"{folder} has {' and '.join(tables)}: keep one")
+    if tables:
+        readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+        return tables[0], readers[Path(tables[0]).suffix](folder / tables[0])
+    if "videos.txt" in names:
+        return "videos.txt", _line_by_line(folder, names)
+    if lists:
+        if len(lists) > 1:
+            raise ValueError(f"{folder} has {len(lists)} .json files ({', '.join(lists[:3])}): keep one")
+        return lists[0], _json(folder / lists[0])
+    return "plain files", _plain(folder)
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if line.strip():
+            yield f"{path.name} line {number}", _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        return _BadRow(f"no JSON: {error}")
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        header = [name.strip() for name in next(lines, [])]
+        _check_columns(path, header)
+        while True:
+            try:
+                fields = next(lines)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield f"{path.name} line {lines.line_num}", _BadRow(f"no CSV: {error}")
+                continue
+            if fields:
+                fits = len(fields) == len(header)
+                bad = _BadRow(f"{len(fields)} fields, the header has {len(header)}")
+                yield (
+                    f"{path.name} line {lines.line_num}",
+                    dict(zip(header, fields, strict=True)) if fits else bad,
+                )
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet as parquet
+    from pyarrow import ArrowException
+
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"{path} is no readable Parquet: {error}") from None
+    _check_columns(path, table.column_names)
+    known = [name for name in table.column_names if name in (*FILE_KEYS, *CAPTION_KEYS, "motion")]
+    for number, row in enumerate(table.select(known).to_pylist(), 1):
+        yield f"{path.name} row {number}", row
+
+
+def _json(path: Path) -> Iterator[Row]:
+    rows = _parsed(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    if not isinstance(rows, list):
+        what = rows if isinstance(rows, _BadRow) else f"a {type(rows).__name__}"
+        raise ValueError(f"{path} is no list of clips ({what}): see docs/data.md, 'Clips in'")
+    yield from ((f"{path.name} item {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _line_by_line(folder: Path, names: set[str]) -> Iterator[Row]:
+    prompts = next((name for name in ("prompts.txt", "captions.txt") if name in names), None)
+    files = _lines(folder / "videos.txt")
+    captions = _lines(folder / prompts) if prompts else [""] * len(files)
+    if len(files) < len(captions):  # empty last captions look like no lines
+        raise ValueError(f"{folder}: videos.txt has {len(files)} lines, {prompts} has {len(captions)}")
+    captions += [""] * (len(files) - len(captions))
+    for number, (file, caption) in enumerate(zip(files, captions, strict=True), 1):
+        if file.strip():
+            yield f"videos.txt line {number}", {"file_name": file.strip(), "caption": caption}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8-sig", errors="replace").rstrip().split("\n")
+
+
+def _plain(folder: Path) -> Iterator[Row]:
+    for file in _video_files(folder):
+        beside = (folder / file).with_suffix(".txt")
+        inside = beside.is_file() and _inside(folder, beside)
+        caption = beside.read_text(encoding="utf-8-sig", errors="replace") if inside else None
+        yield file, {"file_name": file, "caption": caption}
+
+
+def _video_files(folder: Path) -> list[str]:
+    """All video files by name, sorted, not looking into hidden or linked folders."""
+    found = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        named = (Path(where, name) for name in files if not name.startswith("."))
+        found += [
+            path.relative_to(folder).as_posix() for path in named if path.suffix.lower() in VIDEO_SUFFIXES
+        ]
+    return sorted(found)
+
+
+def _check_columns(path: Path, names: Iterable[str]) -> None:
+    if not set(names) & set(FILE_KEYS):
+        raise ValueError(f"{path} has columns {list(names)}: none is one of {', '.join(FILE_KEYS)}")
+
+
+# ---- one row
+
+
+def _entries(folder: Path, rows: Iterator[Row]) -> tuple[list[Entry], list[tuple[str, str]]]:
+    entries: list[Entry] = []
+    failures: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
+    for where, row in rows:
+        try:
+            entry = _entry(folder, row)
+            if entry.file in seen:
+                raise _BadRow(f"{entry.file} again: first in {seen[entry.file]}")
+            seen[entry.file] = where
+            entries.append(entry)
+        except _BadRow as reason:
+            failures.append((_printable(where), _printable(str(reason))))
+    return entries, failures
+
+
+def _entry(folder: Path, row: Any) -> Entry:
+    if isinstance(row, _BadRow):
+        raise row
+    if not isinstance(row, dict):
+        raise _BadRow(f"no mapping but a {type(row).__name__}")
+    file = _text(row, FILE_KEYS)
+    if file is None:
+        raise _BadRow(f"names no file: none of {', '.join(FILE_KEYS)}")
+    return Entry(_checked_file(folder, file), _text(row, CAPTION_KEYS), _text(row, ("motion",)) or "")
+
+
+def _text(row: dict, keys: tuple[str, ...]) -> str | None:
+    """The first of these keys that has a value; None where none has or it is blank."""
+    key = next(
+        (key for key in keys if row.get(key) is not None and row[key] == row[key]), None
+    )  # NaN is not itself
+    if key is None:
+        return None
+    if not isinstance(row[key], str):
+        raise _BadRow(f"{key} is {row[key]!r}, no text")
+    if _printable(row[key]) != row[key]:
+        raise _BadRow(f"{key} {row[key]!r} is no valid text")
+    return row[key].strip() or None
+
+
+def _checked_file(folder: Path, file: str) -> str:
+    """The path relative to the folder, of a file that exists and lies in it."""
+    path = Path(os.path.normpath(file))
+    if path.is_absolute() or ".." in path.parts or "\0" in file:
+        raise _BadRow(f"{file!r} leaves the folder: paths are relative to it")
+    try:
+        if not (folder / path).is_file():
+            raise _BadRow(f"{file} is a folder" if (folder / path).is_dir() else f"{file} is missing")
+    except OSError as error:
+        raise _BadRow(f"{file} can't be read: {error.strerror}") from None
+    if not _inside(folder, folder / path):
+        raise _BadRow(f"{file} is a link that leaves the folder")
+    return path.as_posix()
+
+
+def _inside(folder: Path, path: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _printable(text: str) -> str:
+    """Text as UTF-8 can hold it: file names may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

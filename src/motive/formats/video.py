@@ -1,0 +1,282 @@
+"""Video files <-> frames: what a player would show, at the moments and in the size the model wants.
+
+Frames stream by: memory grows with the frames asked for, not with the clip.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from motive.formats.frames import read_pose, standardised
+
+# Local files in real video formats only: a playlist could make the reader open other files or the network.
+SAFE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpeg,mpegvideo,mpegts,flv,asf,ogg",
+}
+KEEPS_LENGTH = ("mov", "matroska", "avi")  # formats whose header says how long the clip is
+MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"), (0, b"\0\0\1\xba"))
+TICK = 1e-3  # seconds: containers round time stamps to milliseconds
+
+
+class BadClip(ValueError):
+    """A file that can't be a clip; the message is the reason, for `failures.parquet`."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file shows: sizes in pixels as a player shows them, mean frame rate, seconds."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    duration: float
+
+
+class Shown(NamedTuple):
+    """A frame, when it appears (seconds from the first) and for how long (0: unknown)."""
+
+    time: float
+    length: float
+    frame: av.VideoFrame
+
+
+def probe(path: Path, max_pixels: int | None = None) -> Probe:
+    """Measure a clip without decoding more than one frame.
+
+    Raises:
+        BadClip: empty, no video, larger than `max_pixels`, one frame, truncated, damaged.
+    """
+    with _opened(path, max_pixels) as (container, stream):
+        num_frames, duration = _count(container, stream)
+    with _opened(path, max_pixels) as (container, stream):
+        first = next(_decoded(container, stream), None)
+        if first is None:
+            raise BadClip("damaged: no frame can be decoded")
+        height, width = read_pose(first.frame, stream).shown_size(first.frame)
+    return _plausible(Probe(num_frames, height, width, round(num_frames / duration, 3), round(duration, 6)))
+
+
+def read_frames(
+    path: Path,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    resample: Literal["window", "stretch"],
+    max_pixels: int | None = None,
+) -> np.ndarray:
+    """Read RGB frames, uint8 [F,H,W,3], frame k being the one on the screen at its moment.
+
+    `window`: moment k / fps from the start. `stretch`: evenly from the first frame to the last, at any rate.
+    Scaled to cover height x width and cropped in the centre.
+
+    Raises:
+        BadClip: as `probe`, or too short for the window.
+    """
+    if resample == "stretch":
+        with _opened(path, max_pixels) as (container, stream):
+            count, duration = _count(container, stream)
+        moments = np.linspace(0, duration * (count - 1) / count, num_frames)
+    else:
+        moments = np.arange(num_frames) / fps
+    frames = np.empty((num_frames, height, width, 3), np.uint8)
+    with _opened(path, max_pixels) as (container, stream):
+        pose, before = None, None
+        for k, frame in enumerate(_on_screen(_decoded(container, stream), moments)):
+            pose = pose or read_pose(frame, stream)
+            frames[k] = frames[k - 1] if frame is before else standardised(frame, pose, height, width)
+            before = frame
+    return frames
+
+
+def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:
+    """Write RGB frames, uint8 [F,H,W,3] with even H and W, as H.264 in mp4; same frames, same bytes."""
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise ValueError(f"{path}: {height} x {width} frames: H.264 wants even sizes")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    quiet = {"fflags": "+bitexact", "movflags": "+faststart"}
+    with av.open(str(aside), "w", format="mp4", options=quiet) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        # else the bytes vary: x264's mbtree reads beside small frames, its fast paths differ between CPUs
+        stable = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1", "flags": "+bitexact"}
+        stream.options = {"crf": str(crf), **stable}
+        frames = np.ascontiguousarray(frames)
+        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+        for picture in chain(pictures, [None]):
+            container.mux(stream.encode(picture))
+    os.replace(aside, path)
+
+
+# ---- opening and counting
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, ready to decode in one thread."""
+    try:
+        if not path.stat().st_size:
+            raise BadClip("zero bytes")
+        container = av.open(f"file:{path}", container_options=SAFE, metadata_errors="replace")
+    except FFmpegError as error:
+        raise BadClip(_why_closed(path, error)) from None
+    except OSError as error:
+        raise BadClip(f"can't be read: {error.strerror}") from None
+    with container:
+        stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+        if stream is None:
+            inside = ", ".join(s.type for s in container.streams) or "nothing"
+            raise BadClip(f"no video stream: {inside} inside")
+        codec = stream.codec_context
+        if codec is None:
+            raise BadClip("its codec is unknown here")
+        if max_pixels is not None:
+            _check_size(codec.height, codec.width, max_pixels)
+            codec.options = {"max_pixels": str(max_pixels)}  # the stream may say otherwise than its header
+        codec.thread_count = 1
+        yield container, stream
+
+
+def _plausible(seen: Probe) -> Probe:
+    """Refuse what only a broken header says."""
+    if max(seen.height, seen.width) > 32768:
+        raise BadClip(f"absurd size: {seen.height} x {seen.width} pixels")
+    if not 0.1 <= seen.fps <= 1000 or seen.duration > 86400:
+        raise BadClip(f"absurd rate or length: {seen.fps:g} frames per second, {seen.duration:g} s")
+    return seen
+
+
+def _check_size(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise BadClip(f"absurd size: {height} x {width} pixels, clips.max_pixels is {max_pixels}")
+
+
+def _why_closed(path: Path, error: FFmpegError) -> str:
+    if isinstance(error, OSError):
+        return f"can't be read: {error.strerror}"
+    with path.open("rb") as file:
+        head = file.read(16)
+    known = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
+    return "truncated: its index is missing or broken" if known else "not a video"
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _count(container: Any, stream: Any) -> tuple[int, float]:
+    """Number of frames and seconds, from the packets' time stamps, undecoded."""
+    packets = num_frames = 0
+    first, last, last_length, reached = float("inf"), float("-inf"), 0.0, 0.0
+    for packet in _packets(container):
+        time, length = _seconds(packet), float((packet.duration or 0) * packet.time_base)
+        reached = max(reached, time + length)
+        if packet.stream_index != stream.index:
+            continue
+        packets += 1
+        if packet.is_discard:  # cut off by an edit list: stored, never shown
+            continue
+        num_frames, first = num_frames + 1, min(first, time)
+        if time >= last:
+            last, last_length = time, length
+    _check_whole(container, stream, packets, reached)
+    if num_frames < 2:
+        raise BadClip(f"{['no frame', 'one frame'][num_frames]}: nothing can move")
+    if last <= first:
+        raise BadClip("no time stamps: all frames are at one moment")
+    return num_frames, last - first + (last_length or (last - first) / (num_frames - 1))
+
+
+def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> None:
+    """Compare what is there with what the header promised."""
+    if packets < 0.9 * stream.frames:
+        raise BadClip(f"truncated: {packets} of {stream.frames} frames")
+    known = container.format.name.startswith(KEEPS_LENGTH)
+    promised = (container.duration or 0) / av.time_base if known else 0
+    reached -= (container.start_time or 0) / av.time_base
+    if reached < 0.9 * promised and promised - reached > 0.5:
+        raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
+
+
+def _packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets with something in them."""
+    time = 0.0
+    try:
+        for packet in container.demux(*streams):
+            if packet.size and packet.time_base:
+                yield packet
+                time = _seconds(packet)
+    except FFmpegError as error:
+        raise BadClip(f"damaged: reading fails after {time:.2f} s ({error.strerror})") from None
+
+
+def _seconds(packet: Any) -> float:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return float((stamp or 0) * packet.time_base)
+
+
+# ---- from packets to the frames wanted
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Shown]:
+    """Each frame with its moment."""
+    decoder, start, time = _decoder(stream), None, 0.0
+    rate = float(stream.average_rate or 25)
+    try:
+        for index, frame in enumerate(_all_frames(container, stream, decoder)):
+            stamp = float(frame.pts * stream.time_base) if frame.pts is not None else index / rate
+            start = stamp if start is None else start
+            time = stamp - start
+            yield Shown(time, float(frame.duration * stream.time_base), frame)
+    except FFmpegError as error:
+        raise BadClip(f"damaged: decoding fails after {time:.2f} s ({error.strerror})") from None
+
+
+def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:
+    for packet in _packets(container, stream):
+        yield from decoder.decode(packet)
+    yield from decoder.decode(None)
+
+
+def _decoder(stream: Any) -> Any:
+    """The stream's own decoder, or for VP8/VP9 with alpha the one that sees the alpha."""
+    codec = stream.codec_context
+    if codec.name not in ("vp8", "vp9") or stream.metadata.get("alpha_mode") != "1":
+        return codec
+    seeing = av.CodecContext.create(f"libvpx{'-vp9' if codec.name == 'vp9' else ''}", "r")
+    seeing.extradata, seeing.thread_count, seeing.options = codec.extradata, 1, codec.options
+    return seeing
+
+
+def _on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.VideoFrame]:
+    """The frame shown at each moment (ascending seconds); the last stays its length and half a usual one."""
+    now, k, count = None, 0, 0
+    for after in frames:
+        while now is not None and moments[k] + TICK < after.time:
+            yield now.frame
+            k += 1
+            if k == len(moments):
+                return
+        now, count = after, count + 1
+    if now is None:
+        raise BadClip("damaged: no frame can be decoded")
+    usual = now.time / max(1, count - 1)
+    end = now.time + (now.length or usual)
+    if moments[-1] > end + usual / 2 + TICK:
+        raise BadClip(f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
+    for _ in moments[k:]:
+        yield now.frame

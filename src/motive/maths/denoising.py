@@ -1,0 +1,43 @@
+"""Flow matching: noising, target, and the (motion-weighted) loss of Motive.
+
+Symbols: z latent [C,T,h,w], eps noise, sigma noise level in [0,1], W motion mask [T,h,w], v velocity.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motive.maths.seeds import seed_of
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """Noise levels of a schedule with a shift: sigma = s*u / (1 + (s-1)*u)."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def common_noise(seed: int, shape: tuple[int, int, int, int]) -> Float[Tensor, "C T h w"]:
+    """The one noise that all clips share, drawn latent frame by latent frame: a longer clip only adds frames."""
+    channels, num_frames, height, width = shape
+    frames = [
+        torch.randn(channels, height, width, generator=torch.Generator().manual_seed(seed_of("noise", seed, k)))
+        for k in range(num_frames)
+    ]
+    return torch.stack(frames, dim=1)
+
+
+def noised(z: Tensor, eps: Tensor, sigma: float | Tensor) -> Tensor:
+    """z_sigma = (1 - sigma) z + sigma eps."""
+    return (1 - sigma) * z + sigma * eps
+
+
+def target_velocity(z: Tensor, eps: Tensor) -> Tensor:
+    """v = eps - z."""
+    return eps - z
+
+
+def motion_weighted_loss(
+    v: Float[Tensor, "*B C T h w"], target: Float[Tensor, "*B C T h w"], W: Float[Tensor, "*B T h w"]
+) -> Float[Tensor, "*B"]:
+    """Mean over latent positions and channels of W * (v - target)^2, one number a clip; W = 1 is the plain loss."""
+    error = (v - target).float().pow(2)
+    return (W.float().unsqueeze(-4) * error).mean(dim=(-4, -3, -2, -1))

@@ -1,0 +1,143 @@
+"""Motion metrics that need no weights, and how sure a mean is.
+
+Read them together: smoothness alone rewards stillness. `dynamic_degree_dis`, `flickering` and
+`motion_smoothness_blend` have VBench's definitions (Huang et al. 2024), but optical flow is by DIS and
+interpolation by blending where VBench has trained networks: the numbers are not VBench's.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
+
+MOVING = 0.05  # of the shorter side a second: a slower pixel stands still
+MOTION_METRICS = (
+    "dynamic_degree_dis",
+    "motion_smoothness_blend",
+    "flickering",
+    "moving_fraction",
+    "mean_motion",
+)
+
+Frames = UInt8[np.ndarray, "F H W 3"]
+Flow = Float32[np.ndarray, "F 2 H W"]
+
+
+def motion_metrics(
+    frames: UInt8[np.ndarray, "F H W 3"], fps: float, track: Callable[[Frames], Flow]
+) -> dict[str, float]:
+    """All of `MOTION_METRICS` of one video; `track` gives the optical flow between adjacent frames."""
+    flow = track(frames)
+    thinned = frames[:: dynamic_step(fps)]
+    return {
+        "dynamic_degree_dis": float(len(thinned) > 1 and is_dynamic(track(thinned))),
+        "motion_smoothness_blend": motion_smoothness_blend(frames),
+        "flickering": flickering(frames),
+        "moving_fraction": moving_fraction(flow, fps),
+        "mean_motion": mean_motion(flow, fps),
+    }
+
+
+def dynamic_step(fps: float) -> int:
+    """VBench judges every so many frames: about 8 a second."""
+    return max(1, round(fps / 8))
+
+
+def is_dynamic(flow: Float32[np.ndarray, "F 2 H W"]) -> bool:
+    """Whether the fastest 5 % of pixels move over 6 px (of 256) in 4 of 16 frames; flow[0] is no pair."""
+    num_frames, _, height, width = flow.shape
+    speed = np.sort(np.hypot(flow[1:, 0], flow[1:, 1]).reshape(num_frames - 1, -1), axis=1)
+    fastest = speed[:, -max(1, int(0.05 * height * width)) :].mean(axis=1)
+    pairs = int((fastest > 6 * min(height, width) / 256).sum())
+    return pairs >= max(1, round(4 * num_frames / 16))
+
+
+def motion_smoothness_blend(frames: UInt8[np.ndarray, "F H W 3"]) -> float:
+    """How well each odd frame is the mean of its neighbours: (255 - mean |difference|) / 255."""
+    before, odd, after = frames[:-2:2], frames[1:-1:2], frames[2::2]
+    errors = [
+        _distance((a.astype(np.float32) + b) / 2, f) for a, f, b in zip(before, odd, after, strict=True)
+    ]
+    return 1 - float(np.mean(errors)) / 255 if errors else 1.0
+
+
+def flickering(frames: UInt8[np.ndarray, "F H W 3"]) -> float:
+    """(255 - mean |difference| of adjacent frames) / 255: 1 is a still."""
+    changes = [_distance(a, b) for a, b in pairwise(frames)]
+    return 1 - float(np.mean(changes)) / 255 if changes else 1.0
+
+
+def moving_fraction(flow: Float32[np.ndarray, "F 2 H W"], fps: float) -> float:
+    """Share of pixels faster than `MOVING`, over all pairs of frames."""
+    return float((_speed(flow, fps) > MOVING * min(flow.shape[2:])).mean()) if len(flow) > 1 else 0.0
+
+
+def mean_motion(flow: Float32[np.ndarray, "F 2 H W"], fps: float) -> float:
+    """Mean speed of all pixels, in pixels a second."""
+    return float(_speed(flow, fps).mean()) if len(flow) > 1 else 0.0
+
+
+def _speed(flow: np.ndarray, fps: float) -> np.ndarray:
+    return np.hypot(flow[1:, 0], flow[1:, 1]) * fps
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.float32) - b).mean(dtype=np.float64))
+
+
+# ---- is the tuned model better?
+
+
+@torch.no_grad()
+def loss_grid(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    z: Float[Tensor, "C T h w"],
+    W: Float[Tensor, "T h w"],
+    sigmas: Sequence[float],
+    noise_seeds: Sequence[int],
+) -> dict[str, Float[Tensor, "sigmas seeds"]]:
+    """`motion` (weighted by W) and `plain` losses of a clip; `predict` is the velocity at (noised, sigma)."""
+    channels, num_frames, height, width = z.shape
+    sigma = torch.tensor(sigmas, device=z.device)
+    losses: dict[str, list[Tensor]] = {"motion": [], "plain": []}
+    for seed in noise_seeds:
+        eps = common_noise(seed, (channels, num_frames, height, width)).to(z.device)
+        v = predict(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)
+        target = target_velocity(z, eps).expand_as(v)
+        for name, weight in (("motion", W), ("plain", torch.ones_like(W))):
+            losses[name].append(motion_weighted_loss(v, target, weight.expand(len(v), *W.shape)))
+    return {name: torch.stack(columns, dim=1).cpu() for name, columns in losses.items()}
+
+
+def loss_changes(
+    base: Float[np.ndarray, "n"], tuned: Float[np.ndarray, "n"], motions: list[str], seed: int
+) -> dict[str, float]:
+    """Mean motion losses of both models on the same clips, and the change: its 95 % interval, and by motion.
+
+    A clip whose motion is "" counts, but for no motion.
+    """
+    change = tuned - base
+    low, high = bootstrap_interval(change, seed)
+    by_motion = {motion: np.array([m == motion for m in motions]) for motion in sorted({*motions} - {""})}
+    return {
+        "motion_loss_base": float(base.mean()),
+        "motion_loss_tuned": float(tuned.mean()),
+        "improved_fraction": float((change < 0).mean()),
+        "motion_loss_change": float(change.mean()),
+        "motion_loss_change_low": low,
+        "motion_loss_change_high": high,
+        **{f"motion_loss_change_{motion}": float(change[rows].mean()) for motion, rows in by_motion.items()},
+    }
+
+
+def bootstrap_interval(values: Float[np.ndarray, "n"], seed: int, draws: int = 10_000) -> tuple[float, float]:
+    """The 95 % interval of the mean of `values`, by drawing them again with replacement."""
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(draws)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

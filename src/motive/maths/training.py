@@ -1,0 +1,42 @@
+"""What every training of a backbone shares: noise levels, the plain loss, the learning rate, the order of the data."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from motive.maths.denoising import motion_weighted_loss, noised, shifted, target_velocity
+from motive.maths.seeds import seed_of
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def rng_of(*names: object) -> torch.Generator:
+    """A generator that depends on these names alone: step k of a resumed run draws what it would have drawn."""
+    return torch.Generator().manual_seed(seed_of(*names))
+
+
+def training_loss(
+    velocity: Velocity, z: Float[Tensor, "B C T h w"], shift: float, rng: torch.Generator
+) -> Float[Tensor, ""]:
+    """The ordinary flow-matching loss at logit-normal noise levels (as the Wan authors train)."""
+    sigma = shifted(torch.sigmoid(torch.randn(len(z), generator=rng)), shift).to(z.device)
+    eps = torch.randn(z.shape, generator=rng).to(z.device)
+    v = velocity(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)
+    return motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[:, 0])).mean()
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def batch_rows(step: int, batch: int, num_rows: int, seed: int) -> Int[Tensor, "batch"]:
+    """The rows of a step's batch: epoch after epoch of shuffled rows, each row once an epoch."""
+    at = torch.arange(step * batch, (step + 1) * batch)
+    order = {e: torch.randperm(num_rows, generator=rng_of("epoch", seed, e)) for e in (at // num_rows).unique().tolist()}
+    return torch.stack([order[int(i) // num_rows][int(i) % num_rows] for i in at])

@@ -1,0 +1,271 @@
+"""params.yaml -> frozen typed objects: an unknown, missing or wrong-typed key is an error.
+
+No key has a default here: its value stands in params.yaml and nowhere else.
+"""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Sigma = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+Part = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A group of keys; strict: "3" is no number and 1.5 no count (a whole number does for a fraction)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Shards(Section):
+    size: Count = Field(description="clips per shard: also what a killed run may lose")
+
+
+class Model(Section):
+    path: Text = Field(description="a diffusers folder or a hub id")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="number type of the transformer")
+    device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda, or one card: cuda:0")
+
+
+class Clips(Section):
+    source: dict[Part, Text] = Field(description="part -> its folder of clips; pool and queries are needed")
+    num_frames: int = Field(ge=2, description="every clip becomes this many frames")
+    fps: Positive = Field(description="... at this rate")
+    height: Count = Field(description="pixels; scaled to cover height x width, cropped in the centre")
+    width: Count = Field(description="pixels")
+    resample: Literal["window", "stretch"] = Field(
+        description="window: the first num_frames/fps seconds; stretch: the whole clip, evenly"
+    )
+    missing_caption: Literal["fail", "empty"] = Field(
+        description="a clip without one fails, or gets an empty one"
+    )
+    max_pixels: Count = Field(description="a frame larger than this is refused unread")
+    max_failed_fraction: float = Field(ge=0, le=1, description="more broken files than this stop the run")
+
+
+class OpticalFlow(Section):
+    tracker: Literal["dis"] = Field(description="what follows the pixels")
+    preset: Literal["ultrafast", "fast", "medium"] = Field(description="speed against accuracy")
+    stride: Count = Field(description="vectors are kept on a grid this many times smaller than the frame")
+
+
+class Masks(Section):
+    enabled: bool = Field(description="false: weight 1 everywhere (the ablation without motion mask)")
+    floor: float = Field(ge=0, description="pixels per second below which nothing moves; 0: the paper")
+
+
+class Latents(Section):
+    max_tokens: Count = Field(description="captions are cut here")
+
+
+class Sketches(Section):
+    sigmas: tuple[Sigma, ...] = Field(
+        min_length=1, strict=False, description="noise levels; each is sketched and normalised, then averaged"
+    )
+    noise_seed: Seed = Field(description="one noise for every clip")
+    projection: Literal["fastfood"] = Field(description="how a gradient becomes a sketch")
+    dim: Count = Field(description="numbers in a sketch")
+    projection_seed: Seed = Field(description="of the random projection")
+
+
+class Attribution(Section):
+    percentile: float = Field(gt=0, lt=100, description="a query votes for clips above this percentile")
+    motion: Text = Field(description="all: generalist; one motion of the queries: specialist")
+
+
+class Curation(Section):
+    strategy: Literal["motive", "random", "motion_magnitude", "full"] = Field(description="who chooses")
+    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen")
+    seed: Seed = Field(description="for strategy random")
+
+
+class Finetuning(Section):
+    method: Literal["full", "lora"] = Field(description="train all of the transformer, or a low-rank adapter")
+    lora_rank: Count = Field(description="for method lora")
+    learning_rate: Positive = Field(description="of AdamW")
+    steps: Count = Field(description="optimiser steps")
+    batch_size: Count = Field(description="clips a step")
+    shift: Positive = Field(description="of the sigma schedule; 1: none")
+    weight_decay: float = Field(ge=0, description="of AdamW")
+    max_grad_norm: Positive = Field(description="gradients are clipped to this norm")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+        description="number type of the computation (accelerate)"
+    )
+    gradient_checkpointing: bool = Field(description="less memory, a third more time")
+    checkpointing_steps: Count = Field(description="steps between checkpoints: what a killed run may lose")
+    seed: Seed = Field(description="of order, sigmas and noise")
+
+
+class Evaluation(Section):
+    clips: Text = Field(description="the part of clips.source that the loss is measured on")
+    sigmas: tuple[Sigma, ...] = Field(min_length=1, strict=False, description="noise levels of the loss grid")
+    noise_seeds: tuple[Seed, ...] = Field(min_length=1, strict=False, description="noises of the loss grid")
+    prompts: Text = Field(description="a text file, one prompt a line")
+    num_inference_steps: Count = Field(description="of the sampler, for each generated video")
+    guidance_scale: float = Field(ge=0, description="of classifier-free guidance; 1: none")
+    seed: Seed = Field(description="of the generated videos")
+
+
+class Track(Section):
+    experiment: Text = Field(description="name of the MLflow experiment")
+    uri: str = Field(description="empty: sqlite in the project; else an MLflow server")
+
+
+class Params(Section):
+    """All of params.yaml, key by key."""
+
+    workers: Count = Field(description="processes that share a stage's shards; each uses one thread")
+    shards: Shards
+    model: Model
+    clips: Clips
+    optical_flow: OpticalFlow
+    masks: Masks
+    latents: Latents
+    sketches: Sketches
+    attribution: Attribution
+    curation: Curation
+    finetuning: Finetuning
+    evaluation: Evaluation
+    track: Track
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Params":
+        parts, clips, stride = self.clips.source, self.clips, self.optical_flow.stride
+        if missing := [part for part in ("pool", "queries") if part not in parts]:
+            found = ", ".join(parts) or "nothing"
+            raise ValueError(f"clips.source has {found}: missing {' and '.join(missing)}")
+        if self.evaluation.clips not in parts:
+            allowed = f"{' | '.join(parts)} (clips.source)"
+            raise ValueError(f"evaluation.clips is {self.evaluation.clips!r}: allowed: {allowed}")
+        if clips.height % stride or clips.width % stride:
+            size = f"clips.height {clips.height} and clips.width {clips.width}"
+            raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameters.
+
+    Raises:
+        ValueError: no file, no YAML, or wrong keys: a line for each: key, value, what is allowed.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: run in the project's folder, or copy profiles/paper.yaml there")
+    try:
+        return Params.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        details = error.errors()
+        inner = {detail["loc"][:-1] for detail in details}  # a list is not wrong beside its items
+        lines = [
+            f"{path}: {_line(detail)}"
+            for detail in details
+            if not detail["loc"] or detail["loc"] not in inner
+        ]
+        raise ValueError("\n".join(lines)) from None
+
+
+def _read_yaml(path: Path) -> Any:
+    from ruamel.yaml import YAML  # the reader that DVC uses: 1e-5 is a number and a key given twice an error
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from None
+
+
+# ---- what is allowed, for errors and for the table of `motive params`
+
+
+class Row(NamedTuple):
+    """One key of params.yaml, explained."""
+
+    key: str
+    allowed: str
+    value: Any
+    meaning: str
+
+
+def explain(params: Section, prefix: str = "") -> Iterator[Row]:
+    """Yield a row for each key, in the order of params.yaml."""
+    for name, field in type(params).model_fields.items():
+        value = getattr(params, name)
+        if isinstance(value, Section):
+            yield from explain(value, f"{prefix}{name}.")
+        else:
+            yield Row(f"{prefix}{name}", _allowed(field), value, field.description or "")
+
+
+def _line(error: ErrorDetails) -> str:
+    """One error of pydantic's, as `key is value: what is allowed`."""
+    keys = [str(key) for key in error["loc"] if key != "[key]"]
+    where, given = ".".join(keys), error["input"]
+    if error["type"] == "extra_forbidden":
+        known = list(_section(keys[:-1]).model_fields)
+        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(known)}"
+        return f"{where} is unknown: {hint}"
+    if error["type"] == "missing":
+        return f"{where} is missing: {_allowed(_field(keys))}"
+    if not keys:
+        ours = error["type"] == "value_error"  # of _agree
+        return (
+            error["msg"].removeprefix("Value error, ") if ours else "has no keys: see params.yaml as it ships"
+        )
+    wanted = _allowed(_field(keys))
+    near = difflib.get_close_matches(str(given), wanted.split(" | "), n=1)
+    return f"{where} is {given!r}: allowed: {wanted}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def _section(keys: list[str]) -> type[Section]:
+    section: Any = Params
+    for key in keys:
+        section = section.model_fields[key].annotation
+    return section
+
+
+def _field(keys: list[str]) -> FieldInfo:
+    """The field at or above a key path (an item of a list has its list's)."""
+    section: Any = Params
+    for key in keys:
+        field = section.model_fields[key]
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            break
+    return field
+
+
+def _allowed(field: FieldInfo) -> str:
+    kind, limits = field.annotation, field.metadata
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) in (tuple, dict):
+        *keys, item = [FieldInfo.from_annotation(arg) for arg in get_args(kind) if arg is not Ellipsis]
+        return f"name ({_allowed(keys[0])}): {_allowed(item)}, ..." if keys else f"list of {_allowed(item)}"
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return f"keys {', '.join(kind.model_fields)}"
+    names = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+    return " ".join([names[kind or NoneType], *_limits(limits)])
+
+
+def _limits(limits: list[Any]) -> Iterator[str]:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    named = [(name, limit) for limit in limits for name in signs if hasattr(limit, name)]
+    bounds = [f"{signs[name]} {getattr(limit, name):g}" for name, limit in named]
+    if bounds:
+        yield " and ".join(bounds)
+    for limit in limits:
+        if pattern := getattr(limit, "pattern", None):
+            yield f"like {pattern}"
+        if getattr(limit, "min_length", None):
+            yield "(not empty)"

@@ -1,0 +1,90 @@
+"""Measures a tiny VAE on unseen clips: does it keep what moves? Beside it a linear PCA of the same rate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motive.adapters import backbones
+from motive.adapters.trackers import dis
+from motive.pretrain.frames import FPS, NUM_FRAMES, moving_region
+from motive.world.drawing import draw_clip
+from motive.world.motions import MOTIONS
+from motive.world.scenes import sample_scene
+
+SEED = 3_000_003  # of clips that no training has seen
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Frames uint8 [N,F,H,W,3] and where they move bool [N,F,H,W]: physical motions under a static camera."""
+
+    frames: np.ndarray
+    moving: np.ndarray
+
+
+def draw_unseen(num_clips: int) -> Unseen:
+    """Clips evenly of the ten motions."""
+    frames, moving = [], []
+    for i in range(num_clips):
+        clip = draw_clip(sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10]), NUM_FRAMES, FPS)
+        frames.append(clip.frames)
+        moving.append(moving_region(clip.mask, clip.flow))
+    return Unseen(np.stack(frames), np.stack(moving))
+
+
+def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Of 8-bit frames [N,F,H,W,3], in dB, within a region [N,F,H,W] or everywhere."""
+    error = (a.astype(np.float32) - b) ** 2
+    return float(10 * np.log10(255**2 / (error if where is None else error[where]).mean()))
+
+
+def flow_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of the optical flow of two sets of clips [N,F,H,W,3], over all pixels and components."""
+    flows = [np.stack([dis(clip, "medium")[1:] for clip in clips]).ravel() for clips in (a, b)]
+    return float(np.corrcoef(*flows)[0, 1])
+
+
+def measures(name: str, unseen: Unseen, reconstructed: np.ndarray) -> dict[str, float]:
+    """Whole-frame and moving-region PSNR, and flow correlation, under keys that begin with a name."""
+    return {
+        f"{name}_psnr": psnr(unseen.frames, reconstructed),
+        f"{name}_moving_psnr": psnr(unseen.frames, reconstructed, unseen.moving),
+        f"{name}_flow_correlation": flow_correlation(unseen.frames, reconstructed),
+    }
+
+
+def through_vae(vae: object, frames: np.ndarray) -> np.ndarray:
+    """Encode and decode clips [N,F,H,W,3]."""
+    return np.stack([backbones.decode_video(vae, backbones.encode_video(vae, clip)) for clip in frames])
+
+
+def held_still(frames: np.ndarray) -> np.ndarray:
+    """Each clip's median frame, held: what a codec without motion would score."""
+    return np.broadcast_to(np.median(frames, axis=1, keepdims=True), frames.shape).astype(np.uint8)
+
+
+def through_pca(train: np.ndarray, frames: np.ndarray, num_channels: int = 48) -> np.ndarray:
+    """Clips through a PCA of 4x8x8 patches with as many components as the latent has channels, fitted on others.
+
+    Frame 0 is a patch of its own, repeated four times, as in the causal VAE.
+    """
+    patches = torch.cat([_patches(clip) for clip in train])
+    mean = patches.mean(0)
+    basis = torch.linalg.svd((patches - mean).T @ (patches - mean))[0][:, :num_channels]
+    return np.stack([_unpatch((_patches(clip) - mean) @ basis @ basis.T + mean, clip.shape) for clip in frames])
+
+
+def _patches(clip: np.ndarray) -> Tensor:
+    """Frames [F,H,W,3] to rows [(F+3)/4 * H/8 * W/8, 4*8*8*3]."""
+    frames = torch.from_numpy(clip.copy()).float()
+    frames = torch.cat([frames[:1].expand(3, -1, -1, -1), frames])
+    t, h, w = frames.shape[0] // 4, frames.shape[1] // 8, frames.shape[2] // 8
+    return frames.view(t, 4, h, 8, w, 8, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(t * h * w, -1)
+
+
+def _unpatch(rows: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    t, h, w = (shape[0] + 3) // 4, shape[1] // 8, shape[2] // 8
+    frames = rows.view(t, h, w, 4, 8, 8, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * 4, *shape[1:])
+    return frames[3:].clamp(0, 255).round().byte().numpy()

@@ -1,0 +1,241 @@
+"""Sketches of pool and queries meet: the influence of each clip on each query, the votes and the ranking."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+from motive.formats.clips import clip_path, read_clips
+from motive.formats.pictures import write_png
+from motive.formats.shards import read_manifest, read_stacked
+from motive.formats.sheets import Strip, spread, strip_sheet
+from motive.formats.tables import read_table, write_table
+from motive.formats.video import read_frames
+from motive.maths.influence import extremes, influence
+from motive.maths.ranking import mean_influence, rank, votes
+from motive.params import Clips, Params
+
+log = logging.getLogger("motive")
+
+OUT = Path("data/attribution")
+EXTREMES = 20  # best and worst clips of a motion that best_and_worst.parquet names
+PICTURED, FRAMES, PICTURED_MOTIONS = 3, 4, 20  # ... and what the picture shows of them
+PIXELS = 64  # height of a frame in the picture
+
+
+def run(params: Params) -> None:
+    """Write `data/attribution`: influence, ranking, and per motion the best and worst clips.
+
+    Raises:
+        ValueError: sketches made in different ways, no usable query, or a motion that no query shows.
+    """
+    same_recipe(Path("data/pool/sketches"), Path("data/queries/sketches"))
+    pool, queries = read_clips("pool"), read_clips("queries")
+    ok, sketches = _aligned(pool, Path("data/pool/sketches"))
+    queries, asked = _usable(queries, Path("data/queries/sketches"))
+    voters = choose_voters(queries["motion"].tolist(), params.attribution.motion)
+    log.info("attribution: %d of %d pool clips are ok, %d queries vote", ok.sum(), len(pool), len(voters))
+
+    matrix = influence(sketches, asked, torch.from_numpy(ok)).numpy()
+    ranking = _ranking(pool, matrix[:, voters], ok, params.attribution.percentile)
+    from motive.checks import check  # loads for seconds
+
+    check("ranking", ranking, file=OUT / "ranking.parquet", pool=pool, num_queries=len(voters))
+    best_and_worst = _best_and_worst(pool, queries, matrix, ok)
+    _write_influence(matrix, ok, pool, queries, voters)
+    write_table(OUT / "ranking.parquet", ranking)
+    write_table(OUT / "best_and_worst.parquet", best_and_worst)
+    write_png(OUT / "best_and_worst.png", _picture(best_and_worst, pool, queries, params.clips))
+    _write_summary(ranking, queries.iloc[voters], params)
+    _tell(ranking, pool, params)
+
+
+# ---- what comes in
+
+
+def same_recipe(pool: Path, queries: Path) -> None:
+    """Sketches are comparable if all that made them is equal.
+
+    Raises:
+        ValueError: it is not; says what differs.
+    """
+    one, other = (_flat(read_manifest(folder)) for folder in (pool, queries))
+    differ = [key for key in sorted(one | other) if one.get(key) != other.get(key)]
+    if differ:
+        lines = [f"  {key}: {one.get(key)} in {pool}, {other.get(key)} in {queries}" for key in differ]
+        raise ValueError(
+            "\n".join(["pool and queries were sketched in different ways; run `dvc repro`:", *lines])
+        )
+
+
+def _flat(manifest: dict) -> dict[str, Any]:
+    settings = {
+        f"{group}.{key}": value for group in ("params", "inputs") for key, value in manifest[group].items()
+    }
+    return settings | {"version": manifest["version"]}
+
+
+def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
+    """ok bool [N] and sketches [N,D] in the order of the clip table; a clip without a sketch is not ok."""
+    clip_ids, found = read_stacked(folder, "sketch")
+    if not clip_ids:
+        raise ValueError(f"{folder} holds no sketch: see {folder / 'failures.parquet'} for the reasons")
+    row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+    rows = np.array([row_of.get(clip_id, -1) for clip_id in clips["clip_id"]])
+    fine = (read_stacked(folder, "ok")[1] & found.isfinite().all(dim=1)).numpy()
+    if clip_ids == clips["clip_id"].tolist():
+        return fine, found
+    sketches = torch.zeros(len(clips), found.shape[1])
+    sketches[torch.from_numpy(rows >= 0)] = found[torch.from_numpy(rows[rows >= 0])].float()
+    return np.where(rows >= 0, fine[rows], False), sketches
+
+
+def _usable(queries: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, torch.Tensor]:
+    """The queries that are ok, and their sketches [Q,D]."""
+    ok, sketches = _aligned(queries, folder)
+    usable: Any = queries[ok]
+    if not ok.all():
+        log.warning(
+            "attribution: %d queries are not ok and ask nothing: %s",
+            (~ok).sum(),
+            ", ".join(queries["clip_id"].to_numpy()[~ok]),
+        )
+    if not ok.any():
+        raise ValueError(
+            f"{folder}: no query is ok; see its failures.parquet, and masks.floor: does anything move?"
+        )
+    return usable.reset_index(drop=True), sketches[torch.from_numpy(ok)]
+
+
+def choose_voters(motions: list[str], wanted: str) -> list[int]:
+    """The queries that vote: all, or those of one motion.
+
+    Raises:
+        ValueError: no query shows it.
+    """
+    voters = [q for q, motion in enumerate(motions) if wanted in ("all", motion)]
+    if not voters:
+        known = sorted({motion for motion in motions if motion})
+        raise ValueError(
+            f"attribution.motion is {wanted!r}, which no query shows; it is one of all, {', '.join(known)}"
+        )
+    return voters
+
+
+# ---- what goes out
+
+
+def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile: float) -> pd.DataFrame:
+    count, mean = votes(matrix, ok, percentile), mean_influence(matrix)
+    clip_ids = pool["clip_id"].tolist()
+    table = pd.DataFrame({"clip_id": clip_ids, "rank": rank(count, mean, ok, clip_ids), "votes": count})
+    table["influence"] = np.where(ok, mean, np.nan).astype(np.float32)
+    table["ok"], table["reason"] = ok, _reasons(clip_ids, ok)
+    return table.sort_values("rank", ignore_index=True)
+
+
+def _reasons(clip_ids: list[str], ok: np.ndarray) -> list[str]:
+    """Why a clip is not ok: it has a sketch but nothing moves in it, or a stage before could not do it."""
+    sketched = set(read_stacked(Path("data/pool/sketches"), "ok")[0])
+    failed: dict[str, str] = {}
+    for stage in ("sketches", "latents", "masks", "optical_flow"):
+        path = Path("data/pool") / stage / "failures.parquet"
+        rows = read_table(path) if path.is_file() else pd.DataFrame({"clip_id": [], "reason": []})
+        failed |= {clip: f"{stage}: {why}" for clip, why in zip(rows["clip_id"], rows["reason"], strict=True)}
+    still, lost = (
+        "nothing moves in it: its motion-weighted gradient is zero",
+        "an earlier stage has no result for it",
+    )
+    reasons = [still if clip_id in sketched else failed.get(clip_id, lost) for clip_id in clip_ids]
+    return ["" if fine else reason for fine, reason in zip(ok, reasons, strict=True)]
+
+
+def _best_and_worst(
+    pool: pd.DataFrame, queries: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray
+) -> pd.DataFrame:
+    """`motion`, `clip_id`, `rank` (0 best, of the ok clips) and mean `influence` on the motion's queries."""
+    found = extremes(matrix, ok, queries["motion"].tolist(), EXTREMES)
+    rows = [(e.motion, pool["clip_id"].iloc[e.row], e.rank, e.influence) for e in found]
+    return pd.DataFrame(rows, columns=["motion", "clip_id", "rank", "influence"])
+
+
+def _write_influence(
+    matrix: np.ndarray, ok: np.ndarray, pool: pd.DataFrame, queries: pd.DataFrame, voters: list[int]
+) -> None:
+    """Aside and renamed; all usable queries are columns, whoever votes."""
+    names = {"rows": pool["clip_id"].tolist(), "columns": queries["clip_id"].tolist()}
+    names |= {"voters": queries["clip_id"].iloc[voters].tolist()}
+    OUT.mkdir(parents=True, exist_ok=True)
+    aside = OUT / f".influence.safetensors.{os.getpid()}"
+    tensors = {"influence": torch.from_numpy(matrix), "ok": torch.from_numpy(ok)}
+    aside.write_bytes(save(tensors, {"motive": json.dumps(names)}))
+    os.replace(aside, OUT / "influence.safetensors")
+
+
+def _write_summary(ranking: pd.DataFrame, voters: pd.DataFrame, params: Params) -> None:
+    influence = ranking["influence"].dropna().to_numpy(float)
+    summary = {
+        "num_pool": len(ranking),
+        "num_ok": len(influence),
+        "num_queries": len(voters),
+        "motion": params.attribution.motion,
+        "motions": sorted(set(voters["motion"])),
+        "percentile": params.attribution.percentile,
+        "num_with_votes": len(ranking[ranking["votes"] > 0]),
+        "influence_mean": float(influence.mean()),
+        "influence_best": float(influence.max()),
+        "influence_worst": float(influence.min()),
+    }
+    (OUT / "attribution.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
+
+
+def _picture(table: pd.DataFrame, pool: pd.DataFrame, queries: pd.DataFrame, clips: Clips) -> np.ndarray:
+    """Per motion a row: a query, the best and the worst clips as short strips."""
+    shown, rows = pool.set_index("clip_id"), []
+    for motion, of_motion in list(table.groupby("motion"))[:PICTURED_MOTIONS]:
+        best, worst = of_motion.head(PICTURED), of_motion.iloc[PICTURED:].tail(PICTURED)
+        query = queries[queries["motion"] == motion].iloc[0]
+        strips = [Strip(_strip(query, clips), query.caption)]
+        for row in [*best.itertuples(), *worst.itertuples()]:
+            clip: Any = shown.loc[row.clip_id]
+            strips.append(
+                Strip(_strip(clip, clips), f"rank {row.rank}, influence {row.influence:+.3f}\n{clip.caption}")
+            )
+        rows.append((str(motion) or "(no motion named)", strips))
+    ranks = range(1, PICTURED + 1)
+    return strip_sheet(
+        ["a query", *(f"best {n}" for n in ranks), *(f"worst {PICTURED + 1 - n}" for n in ranks)], rows
+    )
+
+
+def _strip(clip: Any, clips: Clips) -> np.ndarray:
+    """A few frames of a clip as the model sees it, small."""
+    width = 2 * round(PIXELS * clips.width / clips.height / 2)
+    frames = read_frames(
+        clip_path(clip),
+        clips.num_frames,
+        clips.fps,
+        PIXELS,
+        width,
+        clips.resample,
+        max_pixels=clips.max_pixels,
+    )
+    return spread(frames, FRAMES)
+
+
+def _tell(ranking: pd.DataFrame, pool: pd.DataFrame, params: Params) -> None:
+    captions = dict(zip(pool["clip_id"], pool["caption"], strict=True))
+    best: Any = ranking[ranking["ok"]]
+    for row in best.head(3).to_dict("records"):
+        words = f"{row['clip_id']}, {row['votes']} votes, influence {row['influence']:.3f}"
+        log.info("attribution: rank %d: %s, %r", row["rank"], words, captions[row["clip_id"]])
+    voted, percentile = (ranking["votes"] > 0).sum(), params.attribution.percentile
+    log.info("attribution: %d clips have votes, being above percentile %g of some query", voted, percentile)
+    log.info("attribution: look at %s and %s", OUT / "best_and_worst.png", OUT / "ranking.parquet")
+    log.info("attribution: next: motive curation")

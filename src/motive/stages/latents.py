@@ -1,0 +1,90 @@
+"""clips -> latents and text embeddings, made once and never inside the gradient pass."""
+
+import logging
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from motive.adapters import backbones
+from motive.checks import check
+from motive.formats.clips import clip_path, read_clips
+from motive.formats.shards import Recipe, pending, publish, read_shard, shard_paths, write_part
+from motive.formats.video import BadClip, read_frames
+from motive.params import Params
+from motive.workers import deal
+
+log = logging.getLogger("motive")
+Chunk = list[tuple[str, str, str]]  # (clip_id, file, caption)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to know."""
+
+    recipe: Recipe
+    model: tuple[str, str, str]  # path, dtype, device
+    frames: tuple[int, float, int, int, str]  # num_frames, fps, height, width, resample
+    max_tokens: int
+
+
+def run(part: str, params: Params) -> None:
+    """Encode all clips of one part with the frozen VAE and text encoder: data/PART/latents."""
+    clips, out = read_clips(part), Path("data") / part / "latents"
+    c, model = params.clips, params.model
+    shape = backbones.latent_shape(model.path, c.num_frames, c.height, c.width)
+    frames = (c.num_frames, c.fps, c.height, c.width, c.resample)
+    print_model = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
+    settings = {"frames": list(frames), "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
+    recipe = Recipe("latents", 1, settings, {"model": print_model})
+    log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), model.path)
+
+    rows = {clip_id: (clip_id, str(clip_path(row)), row["caption"]) for clip_id, row in clips.set_index("clip_id", drop=False).iterrows()}
+    chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
+    work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
+    todo = sum(map(len, chunks))
+    log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
+    deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
+
+    failures = publish(recipe, list(rows), params.shards.size, out)
+    check("latents", summary(out), num_clips=len(rows), num_failed=len(failures))
+    log.info("latents %s: %d clips, %d failed; see %s", part, len(rows) - len(failures), len(failures), out)
+
+
+@cache
+def _models(path: str, dtype: str, device: str) -> tuple[Any, Any, Any]:
+    return backbones.load_vae(path, device), *backbones.load_text_encoder(path, dtype, device)
+
+
+def encode_chunk(work: Work, chunk: Chunk) -> int:
+    """Encode one chunk and keep it; returns its number of clips."""
+    vae, tokenizer, encoder = _models(*work.model)
+    done, failures = {}, {}
+    for clip_id, file, caption in chunk:
+        try:
+            frames = read_frames(Path(file), *work.frames)
+        except BadClip as error:
+            failures[clip_id] = str(error)
+            continue
+        latent = backbones.encode_video(vae, frames).half()
+        if not latent.isfinite().all():
+            failures[clip_id] = "the VAE's latent is not finite in float16"
+            continue
+        text = backbones.encode_text(tokenizer, encoder, caption, work.max_tokens).bfloat16()
+        done[clip_id] = {"latent": latent, "text": text}
+    write_part(work.recipe, done, failures)
+    return len(chunk)
+
+
+def summary(out: Path) -> pd.DataFrame:
+    """One row a clip for the checks: `clip_id`, `finite`, `min`, `max` of its latent."""
+    rows = []
+    for path in shard_paths(out):
+        for clip_id, tensors in read_shard(path):
+            latent = tensors["latent"].float()
+            finite = bool(torch.isfinite(latent).all())
+            rows.append((clip_id, finite, float(latent.min()), float(latent.max())))
+    return pd.DataFrame(rows, columns=["clip_id", "finite", "min", "max"])

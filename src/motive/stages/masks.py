@@ -1,0 +1,164 @@
+"""Optical flow -> motion masks on the model's latent grid, and how much each clip moves."""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from motive.adapters.backbones import read_strides
+from motive.formats import shards
+from motive.formats.clips import clip_path, read_clips
+from motive.formats.pictures import Panel, motion_sheet, write_png
+from motive.formats.shards import Recipe, Tensors
+from motive.formats.tables import read_table, write_table
+from motive.formats.video import read_frames
+from motive.maths.motion_mask import is_still, mean_speed, motion_mask
+from motive.params import Params
+from motive.workers import deal
+
+log = logging.getLogger("motive")
+
+VERSION = 1  # raise it when the meaning of `mask`, `motion` or `still` changes
+STANDARD = {"num_frames", "fps", "height", "width", "resample"}
+SHOWN = 8  # clips on the overlay sheet
+Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
+
+
+def run(part: str, params: Params) -> None:
+    """Write `data/PART/masks`, with `mask_stats.parquet` and `overlay.png`.
+
+    Raises:
+        ValueError: optical flow is not finished, the clips don't fit the model's strides, or a check failed.
+    """
+    folder = Path("data") / part
+    clips, out = read_clips(part), folder / "masks"
+    recipe = make_recipe(params, shards.read_manifest(folder / "optical_flow"))
+    jobs = _jobs(recipe, folder / "optical_flow")
+    todo = sum(len(ids) for _, ids in jobs)
+    log.info(
+        "masks %s: %d clips, %d of them to do, on %s; %s", part, len(clips), todo, _grid(recipe), _how(params)
+    )
+    deal(
+        partial(do_shard, recipe=recipe), jobs, 1, total=todo, label=f"masks {part}"
+    )  # faster than a worker starts
+    _pass_on(recipe, folder / "optical_flow")
+    (out / "manifest.json").unlink(missing_ok=True)  # it is written last, by publish
+    stats = mask_stats(recipe, clips["clip_id"].tolist())
+    write_table(out / "mask_stats.parquet", stats)
+    write_png(out / "overlay.png", overlay(clips, stats, folder, recipe))
+    failures = shards.publish(recipe, clips["clip_id"].tolist(), params.shards.size, out)
+    _check(out, clips, failures, stats)
+    log.info("masks %s: mean coverage %.3f, %d still", part, stats["coverage"].mean(), stats["still"].sum())
+    log.info("look at %s and %s", out / "overlay.png", out / "mask_stats.parquet")
+
+
+def make_recipe(params: Params, flow_manifest: dict[str, Any]) -> Recipe:
+    """Optical flow stands for all it was made from; of the model only the strides matter."""
+    sections = {
+        "clips": params.clips.model_dump(mode="json", include=STANDARD),
+        "masks": params.masks.model_dump(mode="json"),
+        "strides": list(read_strides(params.model.path)),
+    }
+    _check_fits(sections, params.model.path)
+    return Recipe("masks", VERSION, sections, {"optical_flow": flow_manifest["digest"]})
+
+
+def _check_fits(sections: dict[str, Any], model: str) -> None:
+    space = sections["strides"][1]
+    for name in ("height", "width"):
+        if (value := sections["clips"][name]) % space:
+            raise ValueError(
+                f"clips.{name} is {value}, but {model} takes {space} pixels a latent: use a multiple of it"
+            )
+
+
+def do_shard(job: Job, recipe: Recipe) -> int:
+    """Make the masks of one shard of optical flow."""
+    path, wanted = job
+    shards.write_part(
+        recipe, {i: _mask(clip["flow"], recipe) for i, clip in shards.read_shard(path, wanted)}, {}
+    )
+    return len(wanted)
+
+
+def _mask(flow: torch.Tensor, recipe: Recipe) -> Tensors:
+    fps, floor = recipe.params["clips"]["fps"], recipe.params["masks"]["floor"]
+    flow = flow.float()
+    mask = motion_mask(flow, fps, floor, recipe.params["strides"][0], _grid(recipe))
+    if not recipe.params["masks"]["enabled"]:
+        mask = torch.ones_like(mask)
+    still = torch.tensor(is_still(flow, fps, floor))
+    return {"mask": mask.to(torch.float16), "motion": mean_speed(flow, fps), "still": still}
+
+
+def mask_stats(recipe: Recipe, clip_ids: list[str]) -> pd.DataFrame:
+    """`clip_id`, `coverage` (mean of the mask), `motion` (pixels per second), `still`, in row order."""
+    rows = {
+        clip_id: (clip_id, clip["mask"].float().mean().item(), clip["motion"].item(), bool(clip["still"]))
+        for clip_id, clip in shards.read_done(recipe, clip_ids)
+    }
+    types = {"clip_id": "str", "coverage": "float64", "motion": "float64", "still": "bool"}
+    in_order = [rows[clip_id] for clip_id in clip_ids if clip_id in rows]
+    return pd.DataFrame(in_order, columns=list(types)).astype(types)
+
+
+def overlay(clips: pd.DataFrame, stats: pd.DataFrame, folder: Path, recipe: Recipe) -> np.ndarray:
+    """Sheet u8 [H,W,3] of a few clips, evenly over the table, with their frames, optical flow and mask."""
+    places = np.unique(np.linspace(0, len(stats) - 1, SHOWN).round().astype(int)) if len(stats) else []
+    rows = clips.merge(stats.rename(columns={"motion": "speed"}), on="clip_id").iloc[places]
+    return motion_sheet(
+        list(_panels(rows, folder, recipe)), recipe.params["clips"]["fps"], recipe.params["strides"][0]
+    )
+
+
+def _panels(rows: pd.DataFrame, folder: Path, recipe: Recipe) -> Iterator[Panel]:
+    clip_ids = rows["clip_id"].tolist()
+    flows = dict(shards.read_clip_tensors(shards.locate(folder / "optical_flow"), clip_ids))
+    masks = dict(shards.read_done(recipe, clip_ids))
+    records: list[Any] = list(rows.itertuples())
+    for row in records:
+        frames = read_frames(clip_path(row), **recipe.params["clips"])
+        numbers = f"{row.speed:.1f} px/s, coverage {row.coverage:.2f}{', still' * bool(row.still)}"
+        flow, mask = flows[row.clip_id]["flow"].float(), masks[row.clip_id]["mask"].float()
+        yield Panel(row.caption, f"{row.clip_id}   {numbers}", frames, flow.numpy(), mask.numpy())
+
+
+def _jobs(recipe: Recipe, flow_folder: Path) -> list[Job]:
+    known = shards.done(recipe).keys()
+    jobs = [(path, set(shards.read_ids(path)) - known) for path in shards.shard_paths(flow_folder)]
+    return [job for job in jobs if job[1]]
+
+
+def _pass_on(recipe: Recipe, flow_folder: Path) -> None:
+    """A clip without optical flow has no mask, for the same reason."""
+    failures = read_table(flow_folder / "failures.parquet")
+    known = shards.failed(recipe)
+    reasons = zip(failures["clip_id"], failures["reason"], strict=True)
+    new = {clip_id: f"optical_flow: {reason}" for clip_id, reason in reasons if clip_id not in known}
+    if new:
+        shards.write_part(recipe, {}, new)
+
+
+def _grid(recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of the latent grid."""
+    clips, space = recipe.params["clips"], recipe.params["strides"][1]
+    return clips["height"] // space, clips["width"] // space
+
+
+def _how(params: Params) -> str:
+    if not params.masks.enabled:
+        return "masks.enabled is false: weight 1 everywhere"
+    floor = params.masks.floor
+    return f"below {floor:g} pixels per second nothing moves" if floor else "no floor: the paper"
+
+
+def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame, stats: pd.DataFrame) -> None:
+    from motive.checks import check
+
+    table = shards.summarise(out, "mask").merge(stats, on="clip_id", how="left")
+    check("masks", table, clips=clips, failures=failures, file=out)

@@ -1,0 +1,221 @@
+"""The last stage: gathers what the others wrote and records it in MLflow, once a data version."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from motive.formats.tables import read_table
+from motive.params import Params
+from motive.tracking import DataVersion, Record, StageRun, write_record
+
+DATA = Path("data")
+LOCK = Path("dvc.lock")
+ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
+MACHINE = {"workers", "shards", "track"}  # parameters that change no result
+MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
+NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
+NUM_SAMPLES = 8  # generated videos of each model
+
+log = logging.getLogger("motive")
+Lock = dict[str, dict[str, Any]]  # stage as DVC calls it, e.g. masks@pool -> what went in and came out
+
+
+def run(params: Params) -> None:
+    """Record the finished data version; a second time finds the first.
+
+    Raises:
+        ValueError: there is no dvc.lock, or MLflow can't be reached: the results stay in data/.
+    """
+    lock = lineage(_read_lock())
+    key = digest(lock)
+    record = Record(
+        key=key,
+        name=f"{params.curation.strategy}-{key[:8]}",
+        tags=_tags(lock, params),
+        params=flatten(params.model_dump()),
+        metrics=_headline(stages := _stage_runs(lock, params)),
+        stages=stages,
+        datasets=_datasets(lock, params),
+        tables=_tables(),
+        files=_files(),
+    )
+    run_id = write_record(record, params.track.experiment, params.track.uri)
+    out = DATA / "track" / "run.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"key": key}) + "\n")
+    log.info("track: run %s (%s) in experiment %r", record.name, run_id, params.track.experiment)
+    log.info("track: look at it with `make ui`; compare runs by ticking two of them")
+
+
+# ---- which data version this is
+
+
+def _read_lock() -> Lock:
+    from ruamel.yaml import YAML
+
+    if not LOCK.is_file():
+        raise ValueError(f"{LOCK} is missing: DVC writes it; run `dvc repro` instead of `motive track` alone")
+    return YAML(typ="safe", pure=True).load(LOCK.read_text())["stages"]
+
+
+def lineage(lock: Lock) -> Lock:
+    """The stages that led to the results; others are left over from an older dvc.yaml."""
+    wanted = [f"{DATA}/{name}" for name in ENDS]
+    kept: Lock = {}
+    while wanted:
+        path = wanted.pop()
+        for name, stage in lock.items():
+            if name not in kept and any(_touches(out["path"], path) for out in stage.get("outs", [])):
+                kept[name] = stage
+                wanted += [dep["path"] for dep in stage.get("deps", [])]
+    return {name: kept[name] for name in sorted(kept)}
+
+
+def _touches(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def digest(lock: Lock) -> str:
+    """32 hex digits of everything that went in and came out."""
+    return hashlib.sha256(json.dumps(lock, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _out_digest(lock: Lock, path: str) -> str:
+    outs = (out for stage in lock.values() for out in stage.get("outs", []))
+    return next((out["md5"] for out in outs if out["path"] == path), "")
+
+
+def flatten(values: dict, prefix: str = "") -> dict[str, str]:
+    """Nested parameters by dotted key, as text."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        flat |= (
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
+        )
+    return flat
+
+
+def _tags(lock: Lock, params: Params) -> dict[str, str]:
+    decisive = {name: value for name, value in params.model_dump().items() if name not in MACHINE}
+    tags = {
+        "data_version": _out_digest(lock, f"{DATA}/pool/clips"),
+        "params_hash": hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16],
+        "strategy": params.curation.strategy,
+        "git_commit": _git_commit(),
+        "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _git_commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _datasets(lock: Lock, params: Params) -> list[DataVersion]:
+    found = [
+        DataVersion(part, _out_digest(lock, f"{DATA}/{part}/clips"), source)
+        for part, source in params.clips.source.items()
+    ]
+    return [data for data in found if data.digest]
+
+
+# ---- what the stages have to say
+
+
+def _stage_runs(lock: Lock, params: Params) -> list[StageRun]:
+    """One for each stage, its parts together."""
+    sections, names = params.model_dump(), list(dict.fromkeys(name.split("@")[0] for name in lock))
+    order = list(sections)
+    return [
+        StageRun(
+            name=name,
+            params=flatten({name: sections.get(name, {})}),
+            tags={f"out.{out['path']}": out["md5"] for out in _outs(lock, name)},
+            metrics={key: value for folder in _folders(name) for key, value in _numbers(folder).items()},
+            curves=_curves(DATA / name / "losses.parquet"),
+        )
+        for name in sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    ]
+
+
+def _outs(lock: Lock, name: str) -> list[dict]:
+    return [out for stage in lock if stage.split("@")[0] == name for out in lock[stage].get("outs", [])]
+
+
+def _folders(stage: str) -> list[Path]:
+    """data/STAGE, or data/PART/STAGE of each part."""
+    return [folder for folder in [DATA / stage, *sorted(DATA.glob(f"*/{stage}"))] if folder.is_dir()]
+
+
+def _numbers(folder: Path) -> dict[str, float]:
+    """The numbers of a stage's JSON files, and how many clips failed; `PART/name` where there are parts."""
+    prefix = f"{folder.parent.name}/" if folder.parent != DATA else ""
+    numbers: dict[str, float] = {}
+    for path in sorted(folder.glob("*.json")):
+        values = json.loads(path.read_text())
+        numbers |= {key: float(value) for key, value in values.items() if type(value) in (int, float)}
+    numbers.pop("version", None)  # of a manifest
+    if (path := folder / "failures.parquet").is_file():
+        numbers["num_failed"] = float(len(read_table(path)))
+    if (path := folder / "mask_stats.parquet").is_file():
+        numbers |= read_table(path).mean(numeric_only=True).add_prefix("mean_").to_dict()
+    return {prefix + key: value for key, value in numbers.items()}
+
+
+def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
+    if not path.is_file():
+        return {}
+    table = read_table(path)
+    steps = table.pop("step").astype(int).tolist()
+    return {str(name): list(zip(steps, table[name].astype(float).tolist(), strict=True)) for name in table}
+
+
+def _headline(stages: list[StageRun]) -> dict[str, float]:
+    """All numbers, for comparing; evaluation's under their own names, the others below their stage's."""
+    metrics: dict[str, float] = {}
+    for stage in stages:
+        prefix = "" if stage.name == "evaluation" else f"{stage.name}/"
+        metrics |= {prefix + name: value for name, value in stage.metrics.items()}
+    return metrics
+
+
+# ---- what is worth looking at, or loading
+
+
+def _tables() -> dict[str, pd.DataFrame]:
+    found = {
+        "ranking.json": DATA / "attribution/ranking.parquet",
+        "subset.json": DATA / "curation/subset.parquet",
+    }
+    tables = {name: read_table(path) for name, path in found.items() if path.is_file()}
+    return {name: table.sort_values("rank").head(NUM_TABLE_ROWS) for name, table in tables.items()}
+
+
+def _files() -> list[tuple[Path, str]]:
+    """What there is of tables, model, pictures, videos and the way back, each with its place in MLflow."""
+    model = DATA / "finetuning"
+    files = [
+        (Path("params.yaml"), "version"),
+        (LOCK, "version"),  # with `dvc checkout` it brings this data version back
+        (DATA / "attribution/ranking.parquet", "tables"),
+        (DATA / "curation/subset.parquet", "tables"),
+        (model / MODEL[0], f"model/{MODEL[0]}"),
+        (model / MODEL[1], "model"),
+    ]
+    files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]
+    for which in ("base", "tuned"):
+        videos = sorted((DATA / "evaluation/videos" / which).glob("*.mp4"))[:NUM_SAMPLES]
+        files += [(path, f"videos/{which}") for path in videos]
+    return [(path, folder) for path, folder in files if path.exists()]
+
+
+def _pictures() -> list[Path]:
+    stages = Params.model_fields
+    return sorted({path for stage in stages for folder in _folders(stage) for path in folder.rglob("*.png")})

@@ -1,0 +1,211 @@
+"""Writes a finished data version to MLflow, once: a parent run, and a nested run for each stage."""
+
+import json
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Dataset, Metric
+
+KEY = "motive.key"
+MAX_PARAM = 6000  # characters of one parameter that MLflow keeps
+
+log = logging.getLogger("motive")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one stage has to say; it becomes a nested run."""
+
+    name: str
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # name -> (step, value)
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """Clips that went in: `digest` is DVC's hash of their table, `source` the folder they came from."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One data version. Records with the same `key` are the same, and are written once."""
+
+    key: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    stages: list[StageRun]
+    datasets: list[DataVersion] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    files: list[tuple[Path, str]] = field(default_factory=list)  # file or folder -> artifact folder
+
+
+def project_root() -> Path:
+    """The main project's folder, also from the temporary copy of it that `dvc exp run --temp` works in."""
+    here = Path.cwd()
+    copies = (folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps"))
+    return next((folder.parents[2] for folder in copies), here)
+
+
+def tracking_uri(uri: str) -> str:
+    """`track.uri`, else MLFLOW_TRACKING_URI, else sqlite in the project, made when it is missing."""
+    if chosen := uri or os.environ.get("MLFLOW_TRACKING_URI", ""):
+        return chosen
+    store = project_root() / "mlflow.db"
+    if not store.exists():
+        with FileLock(f"{store}.lock"):
+            _make_store(store)
+    return f"sqlite:///{store}"
+
+
+def _make_store(store: Path) -> None:
+    """Make the tables aside and rename: parallel first users would each make them, and crash."""
+    if store.exists():
+        return
+    aside = store.with_name(f"{store.name}.{os.getpid()}")
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{aside}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"MLflow can't make its database {store}:\n{done.stderr[-2000:]}")
+    connection = sqlite3.connect(aside)
+    connection.execute("PRAGMA journal_mode=WAL")  # several writers: half the waiting
+    connection.close()
+    aside.replace(store)
+
+
+def write_record(record: Record, experiment: str, uri: str) -> str:
+    """Write a record unless it is there already, and return the id of its parent run.
+
+    Raises:
+        ValueError: MLflow can't be reached or refuses; everything stays on disk.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # not minutes of silence
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    where = tracking_uri(uri)
+    try:
+        client = MlflowClient(where)
+        experiment_id = _experiment_id(client, experiment, where)
+        found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'")
+        for run in found:
+            if run.info.status == "FINISHED":
+                log.info("track: MLflow has this data version already: run %s", run.info.run_name)
+                return run.info.run_id
+            _delete(client, experiment_id, run.info.run_id)
+        return _write(client, experiment_id, record)
+    except MlflowException as error:
+        raise ValueError(
+            f"MLflow at {where} did not take the results: {str(error)[:500]}\n"
+            "They are complete in data/. Mend that, or change track.uri, and run `dvc repro` again."
+        ) from error
+
+
+def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
+    local = where == f"sqlite:///{project_root() / 'mlflow.db'}"
+    with FileLock(project_root() / "mlflow.db.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            artifacts = (project_root() / "mlartifacts" / name).as_uri() if local else None
+            return client.create_experiment(name, artifacts)
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted in MLflow: restore it there, or change track.experiment"
+        )
+    return experiment.experiment_id
+
+
+def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
+    """Throw away what a killed `track` left."""
+    for child in client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"):
+        client.delete_run(child.info.run_id)
+    client.delete_run(run_id)
+
+
+def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
+    from mlflow.entities import DatasetInput, InputTag
+
+    tags = {**record.tags, KEY: record.key}
+    parent = client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id
+    curves = {
+        f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
+    }
+    _log_numbers(client, parent, record.params, record.metrics, curves)
+    client.log_inputs(
+        parent,
+        [
+            DatasetInput(_dataset(data), [InputTag("mlflow.data.context", data.name)])
+            for data in record.datasets
+        ],
+    )
+    for name, table in record.tables.items():
+        text = table.select_dtypes("string")  # as objects: pandas 3 warns of how MLflow looks for pictures in it
+        client.log_table(parent, table.astype(dict.fromkeys(text, object)), name)
+    for path, folder in record.files:
+        log_files = client.log_artifacts if path.is_dir() else client.log_artifact
+        log_files(parent, str(path), folder)
+    for stage in record.stages:
+        tags = {**stage.tags, "mlflow.parentRunId": parent}
+        child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
+        _log_numbers(client, child, stage.params, stage.metrics, stage.curves)
+        client.set_terminated(child)
+    client.set_terminated(parent)
+    return parent
+
+
+def _log_numbers(
+    client: "MlflowClient",
+    run_id: str,
+    params: dict[str, str],
+    metrics: dict[str, float],
+    curves: dict[str, list[tuple[int, float]]],
+) -> None:
+    from mlflow.entities import Param
+
+    for some in _batches([Param(name, value[:MAX_PARAM]) for name, value in params.items()], 100):
+        client.log_batch(run_id, params=some)
+    for some in _batches(list(_metrics(metrics, curves)), 1000):
+        client.log_batch(run_id, metrics=some)
+
+
+def _batches(items: list, size: int) -> Iterator[list]:
+    """As much as MLflow takes in one request."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _metrics(metrics: dict[str, float], curves: dict[str, list[tuple[int, float]]]) -> Iterator["Metric"]:
+    from mlflow.entities import Metric
+    from mlflow.utils.time import get_current_time_millis
+
+    now = get_current_time_millis()
+    for name, value in metrics.items():
+        yield Metric(name, value, now, 0)
+    for name, curve in curves.items():
+        for step, value in curve:
+            yield Metric(name, value, now, step)
+
+
+def _dataset(data: DataVersion) -> "Dataset":
+    from mlflow.entities import Dataset
+
+    return Dataset(data.name, data.digest, "local", json.dumps({"uri": data.source}))

@@ -1,0 +1,22 @@
+"""What holds for every test: one thread, no telemetry, nobody's own MLflow or Prefect server."""
+
+import os
+
+os.environ |= {
+    "OMP_NUM_THREADS": "1",  # two busy torch threads on a shared core slow each other many times
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "HF_HUB_OFFLINE": "1",
+}
+for name in (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_ID",
+    "PREFECT_API_URL",
+    "MOTIVE_DEBUG",
+):
+    os.environ.pop(name, None)

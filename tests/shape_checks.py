@@ -1,0 +1,5 @@
+"""Shapes and types of signatures are checked at run time, in tests only; an int passes for a float, as Python has it."""
+
+from beartype import BeartypeConf, beartype
+
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))

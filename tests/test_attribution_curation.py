@@ -1,0 +1,237 @@
+"""Sketches in, a ranking and a subset out: who votes, who is chosen, and what is refused."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from torch.nn.functional import normalize
+
+from motive.checks import CheckFailed
+from motive.formats.shards import Recipe, publish, write_part
+from motive.formats.tables import read_table
+from motive.stages import attribution, curation
+from motive.stages.attribution import choose_voters
+from motive.stages.curation import num_wanted
+from tests.tiny import small_params, write_masks, write_part_of_clips, write_stage
+
+MOTIONS = ["roll", "spin", "fall"]
+RECIPE = Recipe("sketches", 1, {"dim": 8}, {"latents": "abc"})
+RANKING, SUBSET = Path("data/attribution/ranking.parquet"), Path("data/curation/subset.parquet")
+
+
+def sketch_of(motion: str, seed: int) -> torch.Tensor:
+    """Clips of one motion point the same way, nearly."""
+    near = torch.randn(8, generator=torch.Generator().manual_seed(seed))
+    return normalize(4 * torch.eye(8)[MOTIONS.index(motion)] + 0.2 * near, dim=0)
+
+
+def write_sketches(part: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
+    """A part with its sketches; returns clip_id -> motion."""
+    write_part_of_clips(part, motions)
+    table = read_table(Path("data") / part / "clips/clips.parquet")
+    of = dict(zip(table["clip_id"], table["motion"], strict=True))
+    clips = {
+        one: {"sketch": sketch_of(motion, n), "loss": torch.ones(1), "ok": torch.tensor(True)}
+        for n, (one, motion) in enumerate(of.items())
+    }
+    write_stage(part, recipe, clips)
+    return of
+
+
+@pytest.fixture
+def pool(tmp_path, monkeypatch):
+    """A project of 9 pool clips and 4 queries, two of which roll; returns pool clip_id -> motion."""
+    monkeypatch.chdir(tmp_path)
+    of = write_sketches("pool", MOTIONS * 3)
+    write_sketches("queries", ["roll", "roll", "spin", "fall"])
+    return of
+
+
+def ranking() -> pd.DataFrame:
+    return read_table(RANKING)
+
+
+def subset(**changes) -> pd.DataFrame:
+    curation.run(small_params(curation=changes))
+    return read_table(SUBSET)
+
+
+# ---- attribution
+
+
+def test_a_specialist_ranks_its_motion_first_and_a_generalist_hears_all(pool):
+    for motion, num_queries in (("roll", 2), ("spin", 1), ("all", 4)):
+        attribution.run(small_params(attribution={"motion": motion, "percentile": 60.0}))
+        summary = json.loads(Path("data/attribution/attribution.json").read_text())
+        assert (summary["num_pool"], summary["num_queries"]) == (9, num_queries)
+        best = [pool[one] for one in ranking()["clip_id"][:3]]
+        assert motion == "all" or best == [motion] * 3
+        assert ranking()["votes"].sum() == 4 * num_queries  # of nine clips four are above the 60th percentile
+        assert ranking()["rank"].tolist() == list(range(9))
+
+
+def test_the_influence_file_says_which_rows_and_columns_it_has(pool):
+    attribution.run(small_params(attribution={"motion": "spin"}))
+    with safe_open("data/attribution/influence.safetensors", "pt") as file:
+        names, matrix, ok = (
+            json.loads(file.metadata()["motive"]),
+            file.get_tensor("influence"),
+            file.get_tensor("ok"),
+        )
+    queries = read_table(Path("data/queries/clips/clips.parquet"))
+    assert (names["rows"], names["columns"]) == (list(pool), queries["clip_id"].tolist())
+    assert names["voters"] == queries.loc[queries["motion"] == "spin", "clip_id"].tolist()
+    assert (matrix.dtype, tuple(matrix.shape), bool(ok.all())) == (torch.float32, (9, 4), True)
+    column = names["columns"].index(names["voters"][0])
+    mean = ranking().set_index("clip_id")["influence"][names["rows"]]
+    np.testing.assert_allclose(mean, matrix[:, column], rtol=1e-6)
+
+
+def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = write_part_of_clips("pool", MOTIONS * 2)
+    clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(True)} for n, one in enumerate(ids)}
+    clips[ids[0]] = {"sketch": torch.zeros(8), "ok": torch.tensor(False)}
+    clips[ids[1]]["sketch"] = clips.pop(ids[2])["sketch"] * float("nan")
+    write_part(RECIPE, clips, {ids[2]: "the gradient is not finite"})
+    publish(RECIPE, ids, 2, Path("data/pool/sketches"))
+    write_sketches("queries", ["roll"])
+    attribution.run(small_params())
+    table = ranking().set_index("clip_id")
+    assert table["ok"].tolist() == [True] * 3 + [False] * 3
+    assert set(table.index[3:]) == set(ids[:3])
+    assert table.loc[ids[:3], "influence"].isna().all()
+    assert table.loc[ids[2], "reason"] == "sketches: the gradient is not finite"
+    assert "nothing moves" in table.loc[ids[0], "reason"]
+    assert not table["reason"][:3].any()
+
+
+def test_the_same_input_gives_the_same_bytes(pool):
+    def written():
+        attribution.run(small_params())
+        return {path.name: path.read_bytes() for path in Path("data/attribution").iterdir()}
+
+    names = {
+        "influence.safetensors",
+        "ranking.parquet",
+        "attribution.json",
+        "best_and_worst.parquet",
+        "best_and_worst.png",
+    }
+    first = written()
+    assert first.keys() == names
+    assert written() == first
+
+
+def test_best_and_worst_have_their_motion_on_top(pool):
+    attribution.run(small_params())
+    table = read_table(Path("data/attribution/best_and_worst.parquet"))
+    assert list(table.columns) == ["motion", "clip_id", "rank", "influence"]
+    for motion, rows in table.groupby("motion"):
+        assert [pool[one] for one in rows.sort_values("rank")["clip_id"][:3]] == [motion] * 3
+    picture = cv2.imread("data/attribution/best_and_worst.png")
+    assert picture is not None
+    assert picture.shape[0] > 3 * 64
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (
+            Recipe("sketches", 1, {"dim": 8, "noise_seed": 1}, {"latents": "abc"}),
+            "params.noise_seed: None in",
+        ),
+        (Recipe("sketches", 1, {"dim": 8}, {"latents": "xyz"}), "inputs.latents: abc in .*, xyz in"),
+        (Recipe("sketches", 2, {"dim": 8}, {"latents": "abc"}), "version: 1 in"),
+    ],
+)
+def test_sketches_made_in_different_ways_are_refused(pool, other, differs):
+    write_sketches("queries", ["roll"], other)
+    with pytest.raises(ValueError, match=differs):
+        attribution.run(small_params())
+
+
+def test_an_unknown_motion_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'jump', which no query shows; it is one of all, roll, spin"):
+        choose_voters(["spin", "roll", "", "spin"], "jump")
+
+
+def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
+    ids = write_part_of_clips("queries", ["roll", "spin"])
+    clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(n == 0)} for n, one in enumerate(ids)}
+    write_stage("queries", Recipe("sketches", 1, {"dim": 8}, {"latents": "abc"}), clips)
+    attribution.run(small_params())
+    assert json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"] == 1
+    assert ids[1] in caplog.text
+
+
+# ---- curation
+
+
+@pytest.fixture
+def ranked(pool):
+    """A project with its ranking and masks, the last clip still; returns the pool's ids in row order."""
+    attribution.run(small_params())
+    ids = list(pool)
+    write_masks("pool", {one: torch.full((2, 4, 4), n / 10) for n, one in enumerate(ids)})
+    table = ranking()
+    table.loc[table["clip_id"] == ids[-1], ["ok"]] = False
+    table.sort_values(["ok", "rank"], ascending=[False, True]).assign(rank=range(9)).to_parquet(RANKING)
+    return ids
+
+
+def test_motive_takes_the_top_of_the_ranking(ranked):
+    chosen = subset(fraction=0.3)
+    assert chosen["clip_id"].tolist() == ranking()["clip_id"][:3].tolist()
+    assert chosen["why"].str.match(r"\d of 4 votes, influence -?0\.\d{3}$").all()
+    summary = json.loads(Path("data/curation/curation.json").read_text())
+    assert (summary["strategy"], summary["num_pool"], summary["num_selected"]) == ("motive", 9, 3)
+
+
+def test_full_takes_every_ok_clip(ranked):
+    assert subset(strategy="full")["clip_id"].tolist() == ranked[:-1]
+
+
+def test_motion_magnitude_takes_what_moves_most(ranked):
+    chosen = subset(strategy="motion_magnitude", fraction=0.3)
+    assert chosen["clip_id"].tolist() == ranked[-2:-5:-1]  # the last one is not ok
+    assert chosen["why"][0] == "moves 70.0 px/s on average"
+
+
+def test_random_is_drawn_by_its_seed_and_later_clips_disturb_nothing(ranked):
+    drawn = {
+        seed: subset(strategy="random", fraction=0.8, seed=seed)["clip_id"].tolist() for seed in range(4)
+    }
+    assert subset(strategy="random", fraction=0.8, seed=1)["clip_id"].tolist() == drawn[1]
+    assert len({tuple(order) for order in drawn.values()}) == 4
+    table = ranking()
+    table.loc[table["clip_id"] == drawn[1][2], "ok"] = False  # as if it had not been there
+    table.to_parquet(RANKING)
+    fewer = subset(strategy="random", fraction=0.7, seed=1)["clip_id"].tolist()
+    assert fewer == [one for one in drawn[1] if one != drawn[1][2]][: len(fewer)]
+
+
+def test_all_strategies_have_one_contract(ranked):
+    for strategy in curation.STRATEGIES:
+        chosen = subset(strategy=strategy, fraction=0.5)
+        assert list(chosen.columns) == ["clip_id", "rank", "why"]
+        assert chosen["rank"].tolist() == list(range(len(chosen)))
+        assert set(chosen["clip_id"]) <= set(ranked[:-1])
+
+
+def test_more_than_there_is_stops_with_advice(ranked):
+    with pytest.raises(CheckFailed, match=r"curation\.fraction"):
+        subset(fraction=1.0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "num_pool", "wanted"),
+    [(0.1, 1000, 100), (0.07, 100, 7), (0.1, 11, 2), (1e-9, 5, 1), (1.0, 5, 5)],
+)
+def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
+    assert num_wanted(fraction, num_pool) == wanted

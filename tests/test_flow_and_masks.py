@@ -1,0 +1,276 @@
+"""Optical flow and masks as stages: real videos in, shards, tables and a picture out."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from motive.checks import CheckFailed
+from motive.formats import shards
+from motive.formats.clips import COLUMNS, clip_id, write_clips
+from motive.formats.pictures import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
+from motive.formats.video import write_video
+from motive.params import Params, load_params
+from motive.stages import masks, optical_flow
+from motive.world import Clip, draw_clip, sample_scene
+
+REPOSITORY = Path(__file__).parent.parent
+KINDS = ("static", "free_fall", "slide", "roll", "bounce", "float")
+FLOW, MASKS = Path("data/pool/optical_flow"), Path("data/pool/masks")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for kind in KINDS:
+        write_video(folder / f"{kind}.mp4", drawn(kind).frames, 12.0)
+    (folder / "broken.mp4").write_bytes((folder / "roll.mp4").read_bytes()[:900])
+    return folder
+
+
+def drawn(kind: str) -> Clip:
+    return draw_clip(sample_scene(np.random.default_rng(1), kind), 17, 12.0)
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    strides = {"scale_factor_temporal": 4, "scale_factor_spatial": 8}
+    Path("model/vae").mkdir(parents=True)
+    Path("model/vae/config.json").write_text(json.dumps(strides))
+    return tmp_path
+
+
+def settings(**changed: object) -> Params:
+    """params.yaml as shipped, but two clips a shard, one worker, and what is changed: section_key=value."""
+    values: dict[str, Any] = load_params(REPOSITORY / "params.yaml").model_dump()
+    values |= {"workers": 1, "shards": {"size": 2}}
+    values["model"]["path"] = "model"
+    for name, value in changed.items():
+        section, _, key = name.partition("__")
+        values = values | ({section: values[section] | {key: value}} if key else {section: value})
+    return Params.model_validate(values)
+
+
+def use(videos: Path, *kinds: str) -> dict[str, str]:
+    """Write the clip table of these videos; kind -> clip_id."""
+    rows = []
+    for kind in kinds:
+        sha256 = hashlib.sha256((videos / f"{kind}.mp4").read_bytes()).hexdigest()
+        rows.append(
+            (clip_id(sha256, kind), f"{kind}.mp4", str(videos), kind, "", 17, 64, 64, 12.0, 17 / 12, sha256)
+        )
+    write_clips("pool", pd.DataFrame(rows, columns=list(COLUMNS)))
+    return {row[3]: row[0] for row in rows}
+
+
+def run(params: Params) -> None:
+    optical_flow.run("pool", params)
+    masks.run("pool", params)
+
+
+def tensors(folder: Path) -> dict[str, shards.Tensors]:
+    return {name: clip for path in shards.shard_paths(folder) for name, clip in shards.read_shard(path)}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_both_stages_write_what_the_contract_says(videos: Path) -> None:
+    ids = use(videos, *KINDS)
+    run(settings())
+    flows, weights = tensors(FLOW), tensors(MASKS)
+    assert list(flows) == list(weights) == sorted(ids.values())
+    for flow, mask in zip(flows.values(), weights.values(), strict=True):
+        assert (flow["flow"].shape, flow["flow"].dtype) == ((17, 2, 16, 16), torch.float16)
+        assert flow["flow"][0].count_nonzero() == 0
+        assert (mask["mask"].shape, mask["mask"].dtype) == ((5, 8, 8), torch.float16)
+        assert 0 <= mask["mask"].min() <= mask["mask"].max() <= 1
+    stats = pd.read_parquet(MASKS / "mask_stats.parquet")
+    assert list(stats.columns) == ["clip_id", "coverage", "motion", "still"]
+    assert stats["clip_id"].tolist() == sorted(ids.values())
+    still = stats.query("still")
+    assert still["clip_id"].tolist() == [ids["static"]]
+    assert still["coverage"].tolist() == [0.0]
+    assert still["motion"].max() < 3
+
+
+def test_the_mask_lies_on_the_moving_object(videos: Path) -> None:
+    kinds = ("free_fall", "slide", "float")
+    ids = use(videos, *kinds)
+    run(settings())
+    for kind in kinds:
+        clip = drawn(kind)
+        moved = clip.mask[:-1] & (np.hypot(*clip.flow[1:].transpose(1, 0, 2, 3)) > 1)
+        there = torch.from_numpy(moved.reshape(4, 4, 8, 8, 8, 8).mean((1, 3, 5)))
+        mask = tensors(MASKS)[ids[kind]]["mask"][1:].float()
+        assert mask[there > 0.5].mean() > 4 * mask[there == 0].mean()
+
+
+@pytest.mark.parametrize("size", [64, 2])
+def test_workers_shards_and_interruptions_change_no_byte(size: int, videos: Path) -> None:
+    use(videos, *KINDS)
+    run(settings(shards={"size": size}))
+    unbroken = digests(FLOW) | digests(MASKS)
+    stores = [path for path in shards.WORK.glob("*/*/*") if path.suffix == ".safetensors"]
+    assert len(stores) == (2 if size == 64 else 6)
+    for path in stores[::2]:
+        path.unlink()
+    run(settings(shards={"size": size}, workers=2))
+    assert digests(FLOW) | digests(MASKS) == unbroken
+
+
+def test_new_clips_cost_only_themselves(videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    use(videos, *KINDS[:3])
+    run(settings())
+    use(videos, *KINDS)
+    with caplog.at_level(logging.INFO, "motive"):
+        run(settings())
+    assert "optical_flow pool: 6 clips, 3 of them to do" in caplog.text
+    assert "masks pool: 6 clips, 3 of them to do" in caplog.text
+
+
+def test_a_clip_that_cant_be_decoded_is_a_row_with_the_reason(videos: Path) -> None:
+    ids = use(videos, "broken", "slide", "roll")
+    run(settings())
+    flow, mask = (pd.read_parquet(folder / "failures.parquet") for folder in (FLOW, MASKS))
+    assert flow["clip_id"].tolist() == mask["clip_id"].tolist() == [ids["broken"]]
+    assert flow["reason"].iloc[0]
+    assert mask["reason"].iloc[0] == f"optical_flow: {flow['reason'].iloc[0]}"
+    assert tensors(MASKS).keys() == {ids["slide"], ids["roll"]}
+
+
+def test_nothing_but_broken_clips_gets_through(videos: Path) -> None:
+    use(videos, "broken")
+    run(settings())
+    assert tensors(MASKS) == {}
+    assert len(pd.read_parquet(MASKS / "mask_stats.parquet")) == 0
+
+
+def test_a_video_that_is_gone_stops_the_stage_and_is_no_failure(videos: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "slide.mp4").write_bytes((videos / "slide.mp4").read_bytes())
+    ids = use(lost, "slide")
+    (lost / "slide.mp4").rename(tmp_path / "aside.mp4")
+    with pytest.raises(ValueError, match=rf"clip {ids['slide']}: .*slide.mp4 is missing"):
+        optical_flow.run("pool", settings())
+    (tmp_path / "aside.mp4").rename(lost / "slide.mp4")
+    run(settings())
+    assert list(tensors(MASKS)) == [ids["slide"]]
+
+
+def test_without_masks_every_weight_is_one_and_motion_is_still_measured(videos: Path) -> None:
+    use(videos, *KINDS)
+    run(settings())
+    before = pd.read_parquet(MASKS / "mask_stats.parquet")
+    masks.run("pool", settings(masks__enabled=False))
+    after = pd.read_parquet(MASKS / "mask_stats.parquet")
+    assert all((clip["mask"] == 1).all() for clip in tensors(MASKS).values())
+    assert set(after["coverage"]) == {1.0}
+    pd.testing.assert_frame_equal(after.drop(columns="coverage"), before.drop(columns="coverage"))
+
+
+def test_a_recipe_knows_what_it_was_made_from() -> None:
+    flow = [
+        optical_flow.make_recipe(p).digest
+        for p in (settings(), settings(masks__floor=0.0), settings(workers=2))
+    ]
+    assert len(set(flow)) == 1
+    changed = [
+        settings(clips__fps=8.0),
+        settings(optical_flow__preset="fast"),
+        settings(optical_flow__stride=8),
+    ]
+    assert len({optical_flow.make_recipe(p).digest for p in changed} | set(flow)) == 4
+    base = masks.make_recipe(settings(), {"digest": "a"}).digest
+    assert masks.make_recipe(settings(optical_flow__preset="fast"), {"digest": "a"}).digest == base
+    assert masks.make_recipe(settings(), {"digest": "b"}).digest != base
+    assert masks.make_recipe(settings(masks__floor=0.0), {"digest": "a"}).digest != base
+
+
+def test_masks_want_finished_flow_of_the_same_clips(videos: Path) -> None:
+    use(videos, "slide")
+    with pytest.raises(ValueError, match=r"optical_flow has no manifest.json.*run `dvc repro`"):
+        masks.run("pool", settings())
+    optical_flow.run("pool", settings())
+    ids = use(videos, "slide", "roll")
+    with pytest.raises(ValueError, match=f"neither a result nor a failure for 1 clips, e.g. {ids['roll']}"):
+        masks.run("pool", settings())
+    assert not (MASKS / "manifest.json").exists()
+
+
+def test_clips_that_dont_fit_the_model_are_refused(videos: Path) -> None:
+    use(videos, "slide")
+    optical_flow.run("pool", settings())
+    with pytest.raises(ValueError, match=r"clips\.height is 60, but model takes 8 pixels"):
+        masks.run("pool", settings(clips__height=60))
+    frames = settings(clips__num_frames=16)
+    optical_flow.run("pool", frames)
+    with pytest.raises(ValueError, match=r"clips\.num_frames is 16, .* use 13 or 17"):
+        masks.run("pool", frames)
+
+
+def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
+    ids = use(videos, "slide", "roll")
+    recipe = optical_flow.make_recipe(settings())
+    shards.write_part(recipe, {ids["roll"]: {"flow": torch.full((17, 2, 16, 16), torch.inf)}}, {})
+    with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
+        optical_flow.run("pool", settings())
+
+
+# ---- pictures
+
+
+def test_the_overlay_shows_eight_clips_and_is_always_the_same(videos: Path) -> None:
+    use(videos, *KINDS)
+    run(settings())
+    first = (MASKS / "overlay.png").read_bytes()
+    picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[0] > 3 * 3 * 120, "three rows of clips, each of three strips"
+    masks.run("pool", settings())
+    assert (MASKS / "overlay.png").read_bytes() == first
+
+
+def test_the_colour_wheel_shows_direction_and_strength() -> None:
+    flow = np.zeros((1, 2, 1, 4), np.float32)
+    flow[0, 0, 0] = [0, 2, -2, 4]
+    still, right, left, faster = colour_wheel(flow, 2.0)[0, 0].tolist()
+    assert still == [255, 255, 255]
+    assert right == faster == [255, 0, 0]
+    assert left == [0, 255, 255]
+
+
+def test_heat_leaves_unweighted_frames_grey_and_follows_the_latent_frames() -> None:
+    frames = np.full((5, 16, 16, 3), (200, 40, 40), np.uint8)
+    mask = np.zeros((2, 2, 2))
+    mask[1] = 1
+    heat = heat_overlay(frames, mask, 4)
+    assert np.ptp(heat[0].reshape(-1, 3), axis=1).max() == 0
+    assert np.ptp(heat[1:].reshape(-1, 3), axis=1).min() > 50
+    np.testing.assert_array_equal(heat[1], heat[4])
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "size"), [(0, (64, 64)), (1, (64, 64)), (3, (48, 80)), (2, (480, 832))]
+)
+def test_a_sheet_takes_any_number_and_size(num_clips: int, size: tuple[int, int], tmp_path: Path) -> None:
+    frames = np.zeros((5, *size, 3), np.uint8)
+    flow = np.zeros((5, 2, size[0] // 8, size[1] // 8))
+    panel = Panel(
+        "a very long caption " * 20, "1.0 px/s", frames, flow, np.zeros((2, size[0] // 8, size[1] // 8))
+    )
+    write_png(tmp_path / "sheet.png", motion_sheet([panel] * num_clips, 12.0, 4))
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert max(sheet.shape) < 3000
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == ["sheet.png"]

@@ -1,0 +1,49 @@
+"""The streamed sketch is the sketch of the whole gradient."""
+
+import torch
+from torch import nn
+
+from motive.maths.gradients import sketch_gradient
+from motive.maths.projection import Fastfood
+
+
+def model_and_projection() -> tuple[nn.Module, Fastfood]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.GELU(), nn.Linear(9, 4))
+    return model, Fastfood({name: p.numel() for name, p in model.named_parameters()}, 32, 5)
+
+
+def whole(model: nn.Module, projection: Fastfood, loss: torch.Tensor) -> torch.Tensor:
+    total = projection.zeros()
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    for name, gradient in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        projection.add(total, name, gradient)
+    return projection.close(total)
+
+
+def test_streamed_is_whole_and_nothing_is_left_behind() -> None:
+    model, projection = model_and_projection()
+    x = torch.randn(3, 6)
+    streamed = sketch_gradient(model(x).pow(2).mean(), model, projection)
+    torch.testing.assert_close(streamed, whole(model, projection, model(x).pow(2).mean()))
+    assert streamed.norm() > 0
+    assert all(p.grad is None for p in model.parameters())
+    model(x).sum().backward()  # and no hook eats the gradients of a later training
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_scaled_loss_changes_the_length_only() -> None:
+    """So the paper's 1/F cancels in the cosine."""
+    model, projection = model_and_projection()
+    x = torch.randn(3, 6)
+    one = sketch_gradient(model(x).pow(2).mean(), model, projection)
+    eighth = sketch_gradient(model(x).pow(2).mean() / 8, model, projection)
+    torch.testing.assert_close(eighth * 8, one)
+
+
+def test_frozen_parameters_do_not_count() -> None:
+    model, projection = model_and_projection()
+    x = torch.randn(3, 6)
+    everything = sketch_gradient(model(x).pow(2).mean(), model, projection)
+    model[0].requires_grad_(False)
+    assert not torch.allclose(everything, sketch_gradient(model(x).pow(2).mean(), model, projection))

@@ -1,0 +1,236 @@
+"""The work store: what is published depends on clips and recipe alone, whatever happened on the way."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from motive.formats import shards
+from motive.formats.shards import Recipe, Tensors
+
+RECIPE = Recipe("toy", 1, {"scale": 2})
+IDS = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(20)]
+IDS.sort()
+SIZE = 6
+BAD = {IDS[4]: "no video stream", IDS[13]: "one frame"}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def compute(clip_id: str) -> Tensors:
+    """Tensors that only the clip decides: one stacked, one ragged, a number, a flag, a half type."""
+    seed = int(clip_id, 16) % 2**31
+    values = torch.randn(2, 3, generator=torch.Generator().manual_seed(seed))
+    text = values.repeat(1, 2)[:, : 1 + seed % 5].to(torch.bfloat16)
+    return {"values": values, "text": text, "loss": values.sum(), "ok": torch.tensor(seed % 2 == 0)}
+
+
+def do(chunk: list[str]) -> None:
+    tensors = {clip_id: compute(clip_id) for clip_id in chunk if clip_id not in BAD}
+    shards.write_part(RECIPE, tensors, {clip_id: BAD[clip_id] for clip_id in chunk if clip_id in BAD})
+
+
+def run(clip_ids: list[str] = IDS, size: int = SIZE, out: str = "out") -> int:
+    """A whole stage; the number of clips that it had to compute."""
+    chunks = shards.pending(RECIPE, clip_ids, size)
+    for chunk in chunks:
+        do(chunk)
+    shards.publish(RECIPE, clip_ids, size, Path(out))
+    return sum(map(len, chunks))
+
+
+def digests(folder: str | Path = "out") -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()}
+
+
+def forget() -> None:
+    for path in RECIPE.store.iterdir():
+        path.unlink()
+
+
+@pytest.fixture
+def unbroken(project: Path) -> dict[str, str]:
+    """What an unbroken run publishes; the store is empty again."""
+    assert run(out="unbroken") == len(IDS)
+    forget()
+    return digests("unbroken")
+
+
+def test_a_published_folder_says_what_it_is(unbroken: dict[str, str]) -> None:
+    manifest = shards.read_manifest(Path("unbroken"))
+    names = ["00000000-00000006", "00000006-00000012", "00000012-00000018", "00000018-00000020"]
+    assert manifest["shards"] == [f"{name}.safetensors" for name in names]
+    assert (manifest["stage"], manifest["version"], manifest["params"]) == ("toy", 1, {"scale": 2})
+    assert (manifest["digest"], manifest["num_clips"]) == (RECIPE.digest, 18)
+    failures = pd.read_parquet("unbroken/failures.parquet")
+    assert dict(zip(failures["clip_id"], failures["reason"], strict=True)) == BAD
+    assert set(unbroken) == {*manifest["shards"], "manifest.json", "failures.parquet"}
+
+
+def test_tensors_come_back_in_row_order_stacked_or_ragged(unbroken: dict[str, str]) -> None:
+    where = shards.locate(Path("unbroken"))
+    read = list(shards.read_clip_tensors(where, list(where)))
+    assert [clip_id for clip_id, _ in read] == [clip_id for clip_id in IDS if clip_id not in BAD]
+    for clip_id, tensors in read:
+        wanted = compute(clip_id)
+        assert tensors.keys() == wanted.keys()
+        for name in wanted:
+            assert tensors[name].dtype == wanted[name].dtype
+            assert torch.equal(tensors[name], wanted[name])
+    clip_ids, values = shards.read_stacked(Path("unbroken"), "values")
+    assert torch.equal(values, torch.stack([compute(clip_id)["values"] for clip_id in clip_ids]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_and_interruptions_change_no_byte(seed: int, unbroken: dict[str, str]) -> None:
+    order = random.Random(seed)
+    chunks = shards.pending(RECIPE, IDS, SIZE)
+    order.shuffle(chunks)
+    for chunk in chunks[: seed % len(chunks)]:
+        do(chunk)
+    for clip_id in order.sample(IDS, 3):  # somebody computed single clips, in another run
+        do([clip_id])
+    run()
+    assert digests() == unbroken
+
+
+def test_the_size_of_earlier_chunks_changes_no_byte(unbroken: dict[str, str]) -> None:
+    run(size=20, out="large")
+    assert run() == 0
+    assert digests() == unbroken
+
+
+def test_new_clips_cost_only_themselves(unbroken: dict[str, str]) -> None:
+    old = [clip_id for n, clip_id in enumerate(IDS) if n not in (0, 7, 19)]
+    assert run(old) == len(old)
+    assert run() == 3
+    assert digests() == unbroken
+    assert run(old) == 0
+    assert len(shards.locate(Path("out"))) == len(set(old) - set(BAD)), "removed clips stay out"
+
+
+def test_a_failure_is_not_tried_again_and_gives_way_to_a_result(unbroken: dict[str, str]) -> None:
+    run()
+    assert shards.pending(RECIPE, IDS, SIZE) == []
+    shards.write_part(RECIPE, {IDS[4]: compute(IDS[4])}, {})
+    run()
+    assert IDS[4] in shards.locate(Path("out"))
+    assert pd.read_parquet("out/failures.parquet")["clip_id"].tolist() == [IDS[13]]
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_truncated_part_is_made_again(keep: int, unbroken: dict[str, str]) -> None:
+    run(out="first")
+    part = sorted(RECIPE.store.glob("*.safetensors"))[0]
+    lost, content = shards.read_ids(part), part.read_bytes()
+    part.unlink()  # the published shard is the same file
+    part.write_bytes(content[:keep])
+    assert run() == len(lost)
+    assert digests() == unbroken
+
+
+def test_another_recipe_shares_nothing(unbroken: dict[str, str]) -> None:
+    run()
+    others = [
+        Recipe("toy", 2, {"scale": 2}),
+        Recipe("toy", 1, {"scale": 3}),
+        Recipe("toy", 1, {"scale": 2}, {"optical_flow": "1"}),
+    ]
+    assert len({recipe.digest for recipe in (RECIPE, *others)}) == 4
+    assert all(sum(map(len, shards.pending(recipe, IDS, SIZE))) == len(IDS) for recipe in others)
+
+
+def test_an_unfinished_stage_is_not_published(unbroken: dict[str, str]) -> None:
+    do(IDS[:5])
+    with pytest.raises(ValueError, match=f"neither a result nor a failure for 15 clips, e.g. {IDS[5]}"):
+        shards.publish(RECIPE, IDS, SIZE, Path("out"))
+    assert not Path("out").exists()
+    Path("out").mkdir()
+    with pytest.raises(ValueError, match=r"out has no manifest\.json: its stage has not finished"):
+        shards.shard_paths(Path("out"))
+
+
+def test_leftovers_of_another_run_go(unbroken: dict[str, str]) -> None:
+    run(IDS[:9], size=5)
+    Path("out/.00000000-00000006.safetensors.123").write_bytes(b"half")
+    run()
+    assert digests() == unbroken
+
+
+def test_a_manifest_stands_only_beside_a_whole_folder(
+    unbroken: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before any of its renames and links, publishing leaves no manifest, not even the one before."""
+    run()
+    num_steps = 0
+    while not _publish_until(num_steps, monkeypatch):
+        assert not Path("out/manifest.json").exists()
+        num_steps += 1
+    assert num_steps == 6, "four shards, the failures, the manifest"
+    assert digests() == unbroken
+
+
+def _publish_until(step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Publish, but die before the given rename or link; whether it got to the end."""
+    left = iter(range(step))
+
+    def dying(call):
+        def one(source: Path, target: Path) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            call(source, target)
+
+        return one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying(os.replace))
+        patch.setattr(os, "link", dying(os.link))
+        try:
+            shards.publish(RECIPE, IDS, SIZE, Path("out"))
+        except KeyboardInterrupt:
+            return False
+    return True
+
+
+def test_a_published_file_can_be_read_by_others(unbroken: dict[str, str]) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in Path("unbroken").iterdir()} == {0o666 & ~umask}
+
+
+# ---- killed for real
+
+STAGE = """
+import os, signal, sys
+from test_shards import IDS, SIZE, RECIPE, do
+from motive.formats import shards
+kill_at = int(sys.argv[1])
+for n, chunk in enumerate(shards.pending(RECIPE, IDS, SIZE)):
+    if n == kill_at:  # the next part is on the disk, but has no name yet
+        os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+    do(chunk)
+"""
+
+
+@pytest.mark.parametrize("kill_at", [0, 2])
+def test_a_killed_run_goes_on_where_it_was(kill_at: int, unbroken: dict[str, str]) -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    killed = subprocess.run([sys.executable, "-c", STAGE, str(kill_at)], env=env, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(RECIPE.store.glob(".*")), "it was killed while it wrote"
+    assert sum(map(len, shards.pending(RECIPE, IDS, SIZE))) == len(IDS) - kill_at * SIZE
+    assert run() == len(IDS) - kill_at * SIZE
+    assert digests() == unbroken
+    assert json.loads(Path("out/manifest.json").read_text())["num_clips"] == 18

@@ -1,0 +1,201 @@
+"""Laws of reading a folder: all layouts say the same, and what is wrong with a row stays with the row."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from motive.formats.sources import Entry, Source, read_source
+
+ROWS = [
+    ("a.mp4", 'a ball, that "bounces"', "bounce"),
+    ("deep/b.MOV", "ein Kreis, größer", ""),
+    ("c.gif", "third", "spin"),
+]
+ENTRIES = [Entry(*row) for row in sorted(ROWS)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "deep").mkdir()
+    for file, _, _ in ROWS:
+        (tmp_path / file).write_bytes(b"video")
+    return tmp_path
+
+
+def jsonl(folder: Path, *lines: object) -> Source:
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
+    return read_source(folder)
+
+
+def write_jsonl(folder: Path, files: str, captions: str) -> None:
+    jsonl(folder, *({files: file, captions: caption, "motion": motion} for file, caption, motion in ROWS))
+
+
+def write_csv(folder: Path, files: str, captions: str) -> None:
+    with (folder / "metadata.csv").open("w", encoding="utf-8-sig", newline="") as file:  # as Excel writes it
+        csv.writer(file).writerows([(files, captions, "motion"), *ROWS])
+
+
+def write_parquet(folder: Path, files: str, captions: str) -> None:
+    pd.DataFrame(ROWS, columns=[files, captions, "motion"]).to_parquet(folder / "metadata.parquet")
+
+
+def write_json(folder: Path, files: str, captions: str) -> None:
+    rows = [{files: file, captions: caption, "motion": motion} for file, caption, motion in ROWS]
+    (folder / "anything.json").write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_csv, write_parquet, write_json])
+@pytest.mark.parametrize(
+    ("files", "captions"),
+    [
+        ("file_name", "caption"),
+        ("file_path", "text"),
+        ("path", "prompt"),
+        ("video_path", "cap"),
+        ("video", "text"),
+    ],
+)
+def test_the_metadata_layouts_say_the_same(folder, write, files, captions):
+    write(folder, files, captions)
+    source = read_source(folder)
+    assert (source.entries, source.failures, source.num_ignored) == (ENTRIES, [], 0)
+
+
+@pytest.mark.parametrize("prompts", ["prompts.txt", "captions.txt"])
+def test_line_n_belongs_to_line_n(folder, prompts):
+    (folder / "videos.txt").write_text("".join(f"{file}\r\n" for file, _, _ in ROWS))
+    (folder / prompts).write_text("\n".join(caption for _, caption, _ in ROWS), encoding="utf-8")
+    assert read_source(folder).entries == [Entry(entry.file, entry.caption) for entry in ENTRIES]
+
+
+def test_more_captions_than_videos_is_an_error_since_any_may_be_off(folder):
+    (folder / "videos.txt").write_text("a.mp4\nc.gif")
+    (folder / "prompts.txt").write_text("one\ntwo\nthree")
+    with pytest.raises(ValueError, match=r"videos.txt has 2 lines, prompts.txt has 3"):
+        read_source(folder)
+
+
+def test_a_caption_may_stand_beside_its_file_or_be_missing(folder):
+    (folder / "a.txt").write_text(" first\n")
+    (folder / "deep" / "b.txt").write_text("\n")
+    (folder / "notes.md").write_text("no clip")
+    (folder / ".hidden.mp4").write_bytes(b"")
+    captions = {entry.file: entry.caption for entry in read_source(folder).entries}
+    assert captions == {"a.mp4": "first", "c.gif": None, "deep/b.MOV": None}
+
+
+def test_files_that_the_metadata_does_not_mention_are_counted(folder, caplog):
+    source = jsonl(folder, {"file_name": "a.mp4", "text": "first"})
+    assert source.num_ignored == 2
+    assert "2 video files" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "file", ["../out.mp4", "/etc/passwd", "deep/../../out.mp4", "link.mp4", "linked/out.mp4", "a\0.mp4"]
+)
+def test_no_path_leaves_the_folder(folder, tmp_path_factory, file):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "out.mp4").write_bytes(b"secret")
+    (folder.parent / "out.mp4").write_bytes(b"secret")
+    (folder / "link.mp4").symlink_to(outside / "out.mp4")
+    (folder / "linked").symlink_to(outside)
+    source = jsonl(folder, {"file_name": file, "caption": "x"}, {"file_name": "a.mp4", "caption": "first"})
+    assert source.entries == [Entry("a.mp4", "first")]
+    [(where, reason)] = source.failures
+    assert where == "metadata.jsonl line 1"
+    assert "leaves the folder" in reason
+
+
+def test_plain_links_out_of_the_folder_are_failures_and_links_within_are_not(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "secret.txt"
+    outside.write_text("secret")
+    (folder / "out.mp4").symlink_to(outside)
+    (folder / "a.txt").symlink_to(outside)  # a caption must not leak it either
+    (folder / "within.mp4").symlink_to(folder / "a.mp4")
+    source = read_source(folder)
+    assert [file for file, _ in source.failures] == ["out.mp4"]
+    assert Entry("within.mp4", None) in source.entries
+    assert Entry("a.mp4", None) in source.entries
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"file_name": "a.mp4"', "no JSON"),
+        ("[1, 2]", "no mapping but a list"),
+        ("null", "no mapping but a NoneType"),
+        ('{"caption": "x"}', "names no file"),
+        ('{"file_name": "", "caption": "x"}', "names no file"),
+        ('{"file_name": 3}', "file_name is 3, no text"),
+        ('{"file_name": "a.mp4", "caption": ["x"]}', "caption is ['x'], no text"),
+        ('{"file_name": "none.mp4"}', "none.mp4 is missing"),
+        ('{"file_name": "deep"}', "deep is a folder"),
+        ('{"file_name": "./c.gif"}', "c.gif again: first in metadata.jsonl line 1"),
+        ('{"file_name": "a.mp4", "caption": "\\ud800"}', "no valid text"),
+        ("[" * 100_000, "no JSON"),
+        ('{"file_name": "' + "x" * 5000 + '"}', "can't be read: File name too long"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_what_is_wrong_with_a_row_stays_with_the_row(folder, line, reason):
+    source = jsonl(folder, {"file_name": "c.gif", "caption": "third"}, "", line, {"file_name": "deep/b.MOV"})
+    assert source.entries == [Entry("c.gif", "third"), Entry("deep/b.MOV", None)]
+    [(where, told)] = source.failures
+    assert where == "metadata.jsonl line 3"
+    assert reason in told
+
+
+def test_broken_bytes_and_broken_csv_rows_are_failures(folder):
+    rows = b'file_name,caption\na.mp4,first\nc.gif,third,extra\nc\xff.gif,x\n\ndeep/b.MOV,"x"y\nc.gif,third\n'
+    (folder / "metadata.csv").write_bytes(rows)
+    source = read_source(folder)
+    assert [entry.file for entry in source.entries] == ["a.mp4", "c.gif"]
+    assert [where for where, _ in source.failures] == [f"metadata.csv line {number}" for number in (3, 4, 6)]
+    assert "3 fields, the header has 2" in source.failures[0][1]
+
+
+def test_empty_cells_are_no_captions(folder):
+    table = pd.DataFrame({"file_name": ["a.mp4", "c.gif"], "caption": [None, float("nan")]}, dtype="object")
+    table.to_parquet(folder / "metadata.parquet")
+    assert [entry.caption for entry in read_source(folder).entries] == [None, None]
+
+
+def test_a_name_of_any_bytes_is_a_failure_that_can_be_printed(folder):
+    os.close(os.open(os.fsencode(folder) + b"/\xff.mp4", os.O_CREAT))
+    [(where, reason)] = read_source(folder).failures
+    assert (where, "no valid text" in reason) == ("\\udcff.mp4", True)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "has no clips"),
+        ({"notes.txt": "x"}, "has no clips"),
+        ({"metadata.jsonl": "", "a.mp4": ""}, "has no clips"),
+        ({"metadata.jsonl": "", "metadata.csv": ""}, "keep one"),
+        ({"metadata.csv": "name,caption\n"}, "none is one of file_name"),
+        ({"metadata.csv": ""}, "none is one of file_name"),
+        ({"metadata.parquet": "text"}, "no readable Parquet"),
+        ({"x.json": "{}"}, "no list of clips"),
+        ({"x.json": "[", "y.mp4": ""}, "no list of clips"),
+        ({"x.json": "[]", "y.json": "[]"}, r"2 \.json files"),
+    ],
+    ids=repr,
+)
+def test_a_folder_that_can_not_be_understood_is_an_error_that_names_it(tmp_path, files, said):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said) as error:
+        read_source(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_no_folder_says_what_to_set(tmp_path):
+    with pytest.raises(ValueError, match=r"set clips\.source"):
+        read_source(tmp_path / "none")

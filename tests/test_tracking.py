@@ -1,0 +1,226 @@
+"""What MLflow knows: each data version once, whole, and comparable. The store is a real sqlite."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from motive import tracking
+from motive.params import load_params
+from motive.stages import track
+
+ROOT = Path(__file__).parents[1]
+CLIP_IDS = ["aa", "bb", "cc", "dd"]
+
+
+def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> None:
+    """The files of docs/data.md that `track` reads, for four clips."""
+    params = (ROOT / "params.yaml").read_text().replace("strategy: motive ", f"strategy: {strategy} ")
+    (folder / "params.yaml").write_text(params)
+    data = folder / "data"
+    for part in ("pool", "queries", "heldout"):
+        write(data / part / "clips/clips.parquet", pd.DataFrame({"clip_id": CLIP_IDS}))
+        write(
+            data / part / "clips/failures.parquet",
+            pd.DataFrame({"file": ["x.mp4"], "reason": ["zero bytes"]}),
+        )
+        stats = {"clip_id": CLIP_IDS, "coverage": 0.25, "motion": 3.0, "still": [True, False, False, False]}
+        write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats))
+        write(data / part / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
+        write(data / part / "masks/overlay.png", b"png")
+    ranking = pd.DataFrame({"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "ok": True})
+    write(data / "attribution/ranking.parquet", ranking)
+    write(data / "curation/subset.parquet", pd.DataFrame({"clip_id": ["dd"], "rank": [0], "why": [strategy]}))
+    losses = pd.DataFrame({"step": np.arange(250), "loss": np.linspace(1, loss, 250), "learning_rate": 1e-5})
+    write(data / "finetuning/losses.parquet", losses)
+    write(data / "finetuning/training.json", {"num_steps": 250, "method": "full"})
+    write(data / "finetuning/transformer/config.json", {"num_layers": 2})
+    write(data / "evaluation/metrics.json", {"heldout_motion_loss_tuned": loss, "num_selected": 1})
+    for which in ("base", "tuned"):
+        write(data / f"evaluation/videos/{which}/a-0.mp4", b"mp4")
+    write_lock(folder, strategy)
+
+
+def write(path: Path, content: pd.DataFrame | dict | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, pd.DataFrame):
+        content.to_parquet(path)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def write_lock(folder: Path, strategy: str) -> None:
+    def stage(deps: list[str], outs: list[str], **params: str) -> dict:
+        return {
+            "cmd": "motive",
+            "deps": [{"path": path, "md5": f"{'d' * 32}.dir"} for path in deps],
+            "params": {"params.yaml": params},
+            "outs": [{"path": path, "md5": f"{len(path):032x}.dir"} for path in outs],
+        }
+
+    stages = {
+        f"clips@{part}": stage([f"data/world/{part}"], [f"data/{part}/clips"]) for part in ("pool", "queries")
+    }
+    stages |= {"masks@pool": stage(["data/pool/clips"], ["data/pool/masks"])}
+    stages |= {"attribution": stage(["data/pool/clips", "data/queries/clips"], ["data/attribution"])}
+    stages |= {
+        "curation": stage(["data/attribution", "data/pool/masks"], ["data/curation"], strategy=strategy)
+    }
+    stages |= {"finetuning": stage(["data/curation"], ["data/finetuning"])}
+    stages |= {
+        "evaluation": stage(["data/finetuning"], ["data/evaluation/videos", "data/evaluation/metrics.json"])
+    }
+    stages |= {"clips@old": stage(["data/world/old"], ["data/old/clips"])}
+    with (folder / "dvc.lock").open("w") as file:
+        YAML(typ="safe").dump({"schema": "2.0", "stages": stages}, file)
+
+
+def parents(folder: Path, experiment: str = "motive") -> list:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return client.search_runs([found.experiment_id], f"tags.`{tracking.KEY}` != ''", order_by=["start_time"])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """An empty sqlite store as the project makes it, once: it takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        tracking.tracking_uri("")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, store) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(store, folder)
+    write_project(folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_data_version_is_recorded_once_and_whole(project):
+    from mlflow import MlflowClient
+
+    track.run(load_params())
+    marker = Path("data/track/run.json").read_bytes()
+    track.run(load_params())
+    assert Path("data/track/run.json").read_bytes() == marker
+    (run,) = parents(project)
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["strategy"] == "motive"
+    assert run.data.tags["data_version"] == f"{len('data/pool/clips'):032x}.dir"
+    assert run.data.params["curation.fraction"] == "0.1"
+    assert run.data.metrics["heldout_motion_loss_tuned"] == 0.5
+    assert run.data.metrics["masks/pool/mean_still"] == 0.25
+    assert run.data.metrics["clips/queries/num_failed"] == 1
+    assert len(client.get_metric_history(run.info.run_id, "finetuning/loss")) == 250
+    digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+    assert digests["pool"] == run.data.tags["data_version"]
+
+    children = client.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    )
+    names = {child.info.run_name for child in children}
+    assert names == {"clips", "masks", "attribution", "curation", "finetuning", "evaluation"}
+
+    def artifacts(path: str) -> set[str]:
+        return {entry.path for entry in client.list_artifacts(run.info.run_id, path)}
+
+    assert {"ranking.json", "subset.json"} <= artifacts("")
+    assert artifacts("version") == {"version/params.yaml", "version/dvc.lock"}
+    assert artifacts("model/transformer") == {"model/transformer/config.json"}
+    assert artifacts("pictures/pool/masks") == {"pictures/pool/masks/overlay.png"}
+    assert artifacts("videos/tuned") == {"videos/tuned/a-0.mp4"}
+    ranking = json.loads(Path(client.download_artifacts(run.info.run_id, "ranking.json")).read_text())
+    assert ranking["data"][0][:2] == ["dd", 0]  # the best first
+
+
+def test_two_strategies_compare(project):
+    track.run(load_params())
+    write_project(project, strategy="random", loss=0.7)
+    track.run(load_params())
+    motive, random = parents(project)
+    assert (motive.data.tags["strategy"], random.data.tags["strategy"]) == ("motive", "random")
+    assert motive.data.metrics.keys() == random.data.metrics.keys()
+    assert motive.data.params.keys() == random.data.params.keys()
+    assert motive.data.tags["params_hash"] != random.data.tags["params_hash"]
+
+
+def test_what_a_killed_track_left_is_replaced(project, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.set_terminated", killed)
+        with pytest.raises(KeyboardInterrupt):
+            track.run(load_params())
+    track.run(load_params())
+    (run,) = parents(project)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_stage_that_is_left_over_does_not_change_the_key(project):
+    lock = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
+    kept = track.lineage(lock)
+    assert "clips@old" in lock
+    assert "clips@old" not in kept
+    assert track.digest(kept) == track.digest(
+        track.lineage({k: v for k, v in lock.items() if k != "clips@old"})
+    )
+    lock["curation"]["params"]["params.yaml"]["strategy"] = "full"
+    assert track.digest(kept) != track.digest(
+        track.lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}})
+    )
+
+
+def test_without_a_lock_it_says_what_to_run(project):
+    Path("dvc.lock").unlink()
+    with pytest.raises(ValueError, match="dvc repro"):
+        track.run(load_params())
+
+
+def test_an_unreachable_server_is_named_and_costs_no_results(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ValueError, match=r"(?s)127\.0\.0\.1:9.*data/"):
+        track.run(load_params())
+    assert not Path("data/track/run.json").exists()
+    assert Path("data/evaluation/metrics.json").exists()
+
+
+def test_a_deleted_experiment_is_an_error_with_a_way_out(project):
+    from mlflow import MlflowClient
+
+    track.run(load_params())
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client.delete_experiment(parents(project)[0].info.experiment_id)
+    with pytest.raises(ValueError, match=r"track\.experiment"):
+        track.run(load_params())
+
+
+def test_a_temporary_copy_writes_to_the_main_project(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert tracking.project_root() == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert tracking.project_root() == tmp_path
+
+
+def test_the_store_takes_several_writers(store):
+    connection = sqlite3.connect(store)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

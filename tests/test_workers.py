@@ -1,0 +1,113 @@
+"""Dealing chunks: all are done once, an error stops the rest, nobody outlives a killed parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from motive.workers import deal
+
+CHUNKS = [[0, 1, 2], [3], [4, 5]]
+
+
+def note(chunk: list[int], folder: Path) -> int:
+    """Leave a file for each number, which is an error if it is there, with the threads in use."""
+    import cv2
+    import torch
+
+    for number in chunk:
+        with (folder / str(number)).open("x") as file:
+            file.write(f"torch {torch.get_num_threads()}, OpenCV {cv2.getNumThreads()}")
+    return len(chunk)
+
+
+def note_or_fail(chunk: list[int], folder: Path) -> int:
+    if 3 in chunk:
+        raise ValueError("clip 3: its box is empty")
+    time.sleep(0.05)
+    return note(chunk, folder)
+
+
+def note_pid_and_wait(_: int, folder: Path) -> int:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+    return 1
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_every_chunk_is_done_once_and_by_one_thread(num_workers: int, tmp_path: Path) -> None:
+    deal(partial(note, folder=tmp_path), CHUNKS, num_workers, total=6, label="note")
+    done = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert done == dict.fromkeys("012345", "torch 1, OpenCV 1")
+
+
+def test_no_chunks_start_no_worker(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    deal(partial(note, folder=tmp_path), [], 2, total=0, label="note")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_error_surfaces_and_the_rest_is_not_begun(num_workers: int, tmp_path: Path) -> None:
+    chunks = [[3], *([n] for n in range(10, 70))]
+    with pytest.raises(ValueError, match="clip 3: its box is empty"):
+        deal(partial(note_or_fail, folder=tmp_path), chunks, num_workers, total=61, label="note")
+    done = len(list(tmp_path.iterdir()))
+    assert done < 60
+    time.sleep(0.2)
+    assert len(list(tmp_path.iterdir())) == done, "a worker went on"
+
+
+PARENT = """
+import sys
+from functools import partial
+from pathlib import Path
+from test_workers import note_pid_and_wait
+from motive.workers import deal
+if __name__ == "__main__":
+    deal(partial(note_pid_and_wait, folder=Path(sys.argv[1])), [0, 1], 2, total=2, label="wait")
+"""
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script, folder = tmp_path / "parent.py", tmp_path / "pids"
+    script.write_text(PARENT)
+    folder.mkdir()
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    parent = subprocess.Popen([sys.executable, script, folder], env=env, stderr=subprocess.DEVNULL)
+    assert within(30, lambda: len(list(folder.iterdir())) == 2)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert within(10, lambda: not any(alive(int(path.name)) for path in folder.iterdir()))
+
+
+def within(seconds: float, true) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return true()
+
+
+def alive(pid: int) -> bool:
+    """Running: a zombie that nobody collects in a container is not."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return (
+            status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+            if Path("/proc").is_dir()
+            else _answers(pid)
+        )
+    except FileNotFoundError:
+        return False
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
