@@ -1,4 +1,4 @@
-"""Shapes and types of signatures are checked at run time, in tests only; an int passes for a float, as Python has it."""
+"""Shapes and types of signatures are checked at run time, in tests only; an int passes for a float."""
 
 from beartype import BeartypeConf, beartype
 

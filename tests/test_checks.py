@@ -174,8 +174,8 @@ BAD_TABLES = [
     ("subset", SUBSET.iloc[:1], "table: table row count to equal .*found 1"),
     *[
         (name, GOOD[name][0].drop(columns=column), f"lacks the columns {column}")
-        for name in GOOD
-        for column in GOOD[name][0]
+        for name, (_, columns) in checks.SUITES.items()
+        for column in columns
     ],
 ]
 

@@ -1,11 +1,14 @@
 """DIS finds known motion on small frames, and its vectors keep their meaning on the grid."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from motive.adapters.trackers import PRESETS, dis, keep_on_grid
+from motive.formats.video import read_frames, write_video
 from motive.world import draw_clip, sample_scene
 
 
@@ -71,6 +74,15 @@ def test_the_rendered_worlds_objects_are_followed(motion: str) -> None:
 def test_a_still_clip_has_no_flow_and_frame_0_never_has() -> None:
     assert not dis(np.repeat(shifted((0, 0), 1), 3, 0), "medium").any()
     assert not dis(shifted((3, 0)), "medium")[0].any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_codec_changes_is_no_motion(seed: int, tmp_path: Path) -> None:
+    """A static clip as H.264 stays below a quarter of a pixel a frame, which is the floor of the masks."""
+    frames = draw_clip(sample_scene(np.random.default_rng(seed), "static"), 17, 12.0).frames
+    write_video(tmp_path / "static.mp4", frames, 12.0)
+    read = read_frames(tmp_path / "static.mp4", 17, 12.0, 64, 64, "window")
+    assert keep_on_grid(dis(read, "medium"), 4).norm(dim=1).max() < 0.25
 
 
 def test_flow_is_between_adjacent_frames() -> None:

@@ -21,7 +21,7 @@ WORDS = ["a", "red", "blue", "ball", "box", "rolls", "spins", "falls", "rests"]
 
 def build_transformer(seed: int = 0):
     """Another seed, another model."""
-    from diffusers import WanTransformer3DModel
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
     torch.manual_seed(seed)
     return WanTransformer3DModel(
@@ -42,7 +42,7 @@ def build_transformer(seed: int = 0):
 
 def write_pipeline(path: Path) -> None:
     """A pipeline folder with the strides of models/tiny-wan."""
-    from diffusers import AutoencoderKLWan
+    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
     torch.manual_seed(1)
     vae = AutoencoderKLWan(
@@ -65,7 +65,7 @@ def write_pipeline(path: Path) -> None:
 
 
 def small_params(**sections: dict) -> Params:
-    """params.yaml made small, with keys of some sections changed: `small_params(curation={"strategy": "full"})`."""
+    """params.yaml made small, with keys of some sections changed."""
     values = load_params(ROOT / "params.yaml").model_dump()
     values["workers"], values["shards"]["size"] = 1, 2
     values["model"]["path"] = "model"
@@ -83,7 +83,7 @@ def small_params(**sections: dict) -> Params:
 
 
 def write_part_of_clips(part: str, motions: list[str], videos: bool = True) -> list[str]:
-    """Write a part's clip table and the videos of a square that crosses the frame; returns the ids in row order."""
+    """Write a part's clip table and videos of a square that crosses the frame; returns the ids in order."""
     rows = []
     for n, motion in enumerate(motions):
         path = Path("videos") / part / f"{n}.mp4"

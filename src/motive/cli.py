@@ -47,6 +47,7 @@ class PretrainStep(StrEnum):
     """What `motive pretrain` can make, in this order."""
 
     vae = "vae"
+    latents = "latents"
     transformer = "transformer"
     package = "package"
     card = "card"
@@ -134,13 +135,27 @@ def render(
 @app.command()
 def pretrain(
     step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
-    out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
-    resume: Annotated[bool | None, typer.Option(help="Go on from the last checkpoint.")] = None,
+    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path("models/tiny-wan"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")] = None,
 ) -> None:
-    """Train the small model that ships with the project."""
+    """Make the small model that ships with the project: vae, latents, transformer, package, card, in this order.
+
+    A killed training goes on at its last checkpoint.
+    """
     log.info("pretrain %s: starting", step.value)
-    import_module("motive.pretrain").run(step.value, **_given(out=out, minutes=minutes, resume=resume))
+    from motive.pretrain import card, transformer, vae
+
+    match step:
+        case PretrainStep.vae:
+            vae.train_vae(**_given(steps=steps))
+        case PretrainStep.latents:
+            transformer.encode_latents()
+        case PretrainStep.transformer:
+            transformer.train_transformer(**_given(steps=steps))
+        case PretrainStep.package:
+            transformer.package(out)
+        case PretrainStep.card:
+            card.write_card(out)
 
 
 @app.command()

@@ -158,7 +158,7 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         ],
     )
     for name, table in record.tables.items():
-        text = table.select_dtypes("string")  # as objects: pandas 3 warns of how MLflow looks for pictures in it
+        text = table.select_dtypes("string")  # as objects: MLflow's search for pictures in it is deprecated
         client.log_table(parent, table.astype(dict.fromkeys(text, object)), name)
     for path, folder in record.files:
         log_files = client.log_artifacts if path.is_dir() else client.log_artifact

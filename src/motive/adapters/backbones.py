@@ -89,7 +89,7 @@ def load_vae(path: str, device: str) -> Any:
     """The frozen VAE in float32: it is small, and its halves are visible."""
     from diffusers import AutoencoderKLWan
 
-    vae = AutoencoderKLWan.from_pretrained(local_folder(path), subfolder="vae", torch_dtype=torch.float32)
+    vae = AutoencoderKLWan.from_pretrained(local_folder(path), subfolder="vae", dtype=torch.float32)
     return vae.to(device).eval().requires_grad_(False)
 
 
@@ -149,7 +149,7 @@ def load_transformer(path: str, dtype: str, device: str) -> nn.Module:
     """The trainable transformer (`WanTransformer3DModel`), with gradients on."""
     from diffusers import WanTransformer3DModel
 
-    model = WanTransformer3DModel.from_pretrained(local_folder(path), subfolder="transformer", torch_dtype=torch_dtype(dtype))
+    model = WanTransformer3DModel.from_pretrained(local_folder(path), subfolder="transformer", dtype=torch_dtype(dtype))
     return model.to(device).requires_grad_(True)
 
 
@@ -166,11 +166,15 @@ def velocity(
 
 
 def load_pipeline(path: str, dtype: str, device: str, transformer: nn.Module | None = None) -> Any:
-    """The whole `WanPipeline`, with another transformer in place of its own if given."""
+    """The whole `WanPipeline`, its VAE in float32, with another transformer in place of its own if given."""
     from diffusers import WanPipeline
+    from diffusers.utils.logging import set_verbosity_error
 
+    set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
     parts = {} if transformer is None else {"transformer": transformer}
-    pipeline = WanPipeline.from_pretrained(local_folder(path), torch_dtype=torch_dtype(dtype), **parts).to(device)
+    pipeline = WanPipeline.from_pretrained(
+        local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, device), **parts
+    ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -180,6 +184,10 @@ def generate(
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """One video of size (frames, height, width), the same for the same seed."""
     num_frames, height, width = size
+    stride, space = pipeline.vae_scale_factor_temporal, pipeline.vae_scale_factor_spatial
+    # Drawn here: of a VAE with time stride 1 the pipeline would make one frame too many.
+    channels = pipeline.transformer.config.in_channels
+    shape = (1, channels, (num_frames - 1) // stride + 1, height // space, width // space)
     video = pipeline(
         prompt=prompt,
         num_frames=num_frames,
@@ -188,7 +196,9 @@ def generate(
         num_inference_steps=steps,
         guidance_scale=guidance,
         max_sequence_length=max_tokens,
-        generator=torch.Generator().manual_seed(seed),
+        latents=torch.randn(shape, generator=torch.Generator().manual_seed(seed)),
         output_type="np",
     ).frames[0]
+    if not np.isfinite(video).all():
+        raise ValueError(f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate")
     return (np.asarray(video) * 255).round().astype(np.uint8)

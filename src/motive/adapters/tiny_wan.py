@@ -4,63 +4,89 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 TEXT_DIM = 64
 
 
-LATENT_CHANNELS = 12
+PATCH, LATENT_CHANNELS, WIDTH = 4, 8, 32
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
-    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 2x4x4: a small picture has less to spare than a large one."""
+    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 picture has less to spare than a large one."""
     from diffusers import AutoencoderKLWan
 
     return AutoencoderKLWan(
-        base_dim=32,
+        base_dim=WIDTH,
         z_dim=LATENT_CHANNELS,
-        dim_mult=[1, 1],
+        dim_mult=[1],
         num_res_blocks=1,
-        temperal_downsample=[True],  # (the class spells it so)
+        temperal_downsample=[],  # (the class spells it so)
         is_residual=True,
-        patch_size=2,
-        in_channels=12,
-        out_channels=12,
-        scale_factor_temporal=2,
-        scale_factor_spatial=4,
+        patch_size=PATCH,
+        in_channels=3 * PATCH**2,
+        out_channels=3 * PATCH**2,
+        scale_factor_temporal=1,
+        scale_factor_spatial=PATCH,
         latents_mean=latents_mean or [0.0] * LATENT_CHANNELS,
         latents_std=latents_std or [1.0] * LATENT_CHANNELS,
     )
 
 
 @torch.no_grad()
-def start_linear(vae: Any, level: float = 4.0) -> None:
-    """Weights from which a VAE learns fast: every residual branch silent, and one loud constant channel.
+def start_as_pca(vae: Any, patches: Float[Tensor, "N 48"], small: float = 0.5, loud: float = 8.0) -> None:
+    """Set a VAE's weights so that it is the linear PCA of these patches; training then starts where PCA ends.
 
-    The RMS norm before each output divides by the length of the feature vector, and with it throws contrast and colour
-    away. Beside a constant that outweighs them they pass almost unchanged.
+    Residual branches begin silent. The RMS norm before each output divides by the length of the feature vector: beside
+    a loud constant channel small features pass it almost unchanged. SiLU(x) - SiLU(-x) = x, so each component travels
+    as a pair of opposite signs.
     """
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
+    down = vectors[:, -LATENT_CHANNELS:].flip(1).T / values[-LATENT_CHANNELS:].flip(0).sqrt()[:, None]
+    up = vectors[:, -LATENT_CHANNELS:].flip(1) * values[-LATENT_CHANNELS:].flip(0).sqrt()
+
     for name, p in vae.named_parameters():
         if ".conv2." in name or ".proj." in name:
             p.zero_()
-    for half in (vae.encoder, vae.decoder):
-        half.conv_in.weight[-1].zero_()
-        half.conv_in.bias[-1] = level
+    k = LATENT_CHANNELS
+    for half, into in ((vae.encoder, small * down), (vae.decoder, small * torch.eye(k))):
+        weight, bias = half.conv_in.weight, half.conv_in.bias
+        weight[: 2 * k].zero_()
+        weight[-1].zero_()
+        bias.zero_()
+        weight[:k, :, -1, 1, 1], weight[k : 2 * k, :, -1, 1, 1] = into, -into
+        if half is vae.encoder:
+            bias[:k], bias[k : 2 * k] = -into @ mean, into @ mean
+        bias[-1] = loud
+    gain = small * WIDTH**0.5 / loud
+    for half, out, offset in ((vae.encoder, torch.eye(k), torch.zeros(k)), (vae.decoder, up, mean)):
+        weight, bias = half.conv_out.weight, half.conv_out.bias
+        weight.zero_()
+        weight[: len(out), :k, -1, 1, 1], weight[: len(out), k : 2 * k, -1, 1, 1] = out / gain, -out / gain
+        bias.zero_()
+        bias[: len(offset)] = offset
+    vae.encoder.conv_out.bias[k:] = -8.0  # log-variance: almost no noise
+    for conv in (vae.quant_conv, vae.post_quant_conv):
+        conv.weight.copy_(torch.eye(len(conv.weight)).view(conv.weight.shape))
+        conv.bias.zero_()
 
 
 def build_transformer() -> Any:
-    """A `WanTransformer3DModel` with one token a latent position."""
+    """A `WanTransformer3DModel` whose tokens are 4x4 latent positions of one frame."""
     from diffusers import WanTransformer3DModel
 
     return WanTransformer3DModel(
-        patch_size=(1, 1, 1),
-        num_attention_heads=3,
+        patch_size=(1, 4, 4),
+        num_attention_heads=4,
         attention_head_dim=64,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         text_dim=TEXT_DIM,
         freq_dim=128,
-        ffn_dim=768,
-        num_layers=8,
+        ffn_dim=512,
+        num_layers=6,
         cross_attn_norm=True,
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=64,

@@ -14,7 +14,7 @@ BLOCK = 65_536  # pool clips at a time: what is held beside the result
 def influence(
     pool: Float[Tensor, "N D"], queries: Float[Tensor, "Q D"], ok: Bool[Tensor, "N"]
 ) -> Float32[Tensor, "N Q"]:
-    """Cosine of unit-norm sketches, block by block; a row that is not ok is zero, whatever its sketch holds."""
+    """Cosine of unit-norm sketches, block by block; a row that is not ok is zero, whatever it holds."""
     result = torch.zeros(len(pool), len(queries))
     columns = queries.float().T
     for start in range(0, len(pool), BLOCK):

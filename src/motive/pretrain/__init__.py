@@ -1,1 +1,1 @@
-"""The recipe of models/tiny-wan: `motive pretrain frames`, `vae`, `latents`, `transformer`, `card`, in this order."""
+"""The recipe of models/tiny-wan: frames, vae, latents, transformer, package, card; see docs/tiny-wan.md."""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from motive.world.drawing import draw_clip
 from motive.world.scenes import training_scene
 
-NUM_FRAMES, FPS, SIZE = 17, 12.0, (64, 64)
+NUM_FRAMES, FPS, SIZE = 13, 10.0, (64, 64)
 WORK = Path(".motive/pretrain")
 log = logging.getLogger("motive")
 

@@ -4,13 +4,14 @@ Only a small share of its clips moves as physics would have it; most are still, 
 """
 
 import logging
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from motive.adapters import backbones
-from motive.adapters.tiny_wan import TEXT_DIM, build_text_encoder, build_transformer, build_vae, save_pipeline
+from motive.adapters.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
 from motive.maths.training import batch_rows, learning_rate, rng_of, training_loss
 from motive.pretrain.frames import WORK, draw_frames
@@ -100,7 +101,7 @@ def train_transformer(steps: int) -> None:
     log.info("the transformer is in %s; next: motive pretrain package", CHECKPOINT)
 
 
-def package(out: str) -> None:
+def package(out: Path) -> None:
     """Put the trained parts together as a `WanPipeline` folder."""
     from safetensors.torch import load_file
 
@@ -109,5 +110,5 @@ def package(out: str) -> None:
     if not read_checkpoint(CHECKPOINT, model, torch.optim.AdamW(model.parameters())):
         raise ValueError(f"{CHECKPOINT} is missing: run `motive pretrain transformer` first")
     vae = load_trained_vae(statistics["mean"], statistics["std"])
-    save_pipeline(backbones.Path(out), vae, model.transformer, model.text, model.tokenizer)
-    log.info("the model is in %s (%s-wide captions); next: motive pretrain card", out, TEXT_DIM)
+    save_pipeline(out, vae, model.transformer, model.text, model.tokenizer)
+    log.info("the model is in %s; next: motive pretrain card", out)

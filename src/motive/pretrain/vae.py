@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motive.adapters.tiny_wan import build_vae, start_linear
+from motive.adapters.tiny_wan import PATCH, build_vae, start_as_pca
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
 from motive.maths.training import learning_rate
 from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 
-NUM_CLIPS, PHYSICAL_SHARE, SEED = 3000, 0.6, 1_000_001
-BATCH, WINDOW, PEAK_RATE, WARMUP = 2, 9, 1.5e-3, 200
+NUM_CLIPS, PHYSICAL_SHARE, SEED = 2000, 0.6, 1_000_001
+BATCH, WINDOW, PEAK_RATE, WARMUP = 4, 9, 2e-4, 100
 MOVING_WEIGHT, KL_WEIGHT = 4.0, 1e-5
 CHECKPOINT = WORK / "vae.safetensors"
 log = logging.getLogger("motive")
@@ -46,13 +46,21 @@ def loss_of(vae: torch.nn.Module, video: torch.Tensor, weight: torch.Tensor) -> 
     return error.abs().mean() + change.abs().mean() + KL_WEIGHT * kl, (decoded - video).pow(2).mean()
 
 
+def patches(frames: np.ndarray) -> torch.Tensor:
+    """The VAE's patches of frames [N,F,H,W,3] as rows [N*F*H/4*W/4, 48] in [-1,1], in the order of its channels."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
+
+    video = torch.from_numpy(frames.copy()).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    return patchify(video, PATCH).permute(0, 2, 3, 4, 1).flatten(0, 3)
+
+
 def train_vae(steps: int) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
     drawn = draw_frames("vae", NUM_CLIPS, PHYSICAL_SHARE, SEED)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     vae = build_vae().train()
-    start_linear(vae)
+    start_as_pca(vae, patches(drawn.frames[:200]))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.0)
     start = read_checkpoint(CHECKPOINT, vae, optimizer)
     progress = tqdm(range(start, steps), initial=start, total=steps, desc="vae", unit="step", mininterval=10)

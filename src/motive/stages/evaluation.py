@@ -45,12 +45,7 @@ OUT = Path("data/evaluation")
 TUNED = "data/finetuning"
 LOSSES, VIDEOS, MOTION = 1, 1, 1  # versions: raise one when the meaning of its numbers changes
 PRESET = "medium"  # of DIS: part of what the motion metrics mean
-REQUIRED = [
-    "heldout_motion_loss_base",
-    "heldout_motion_loss_tuned",
-    "heldout_improved_fraction",
-    "num_selected",
-]
+REQUIRED = ["heldout_motion_loss_base", "heldout_motion_loss_tuned", "heldout_improved_fraction"]
 PICTURED, FRAMES = 10, 6  # prompts and frames on the contact sheet
 
 
@@ -221,12 +216,11 @@ def _motion_job(work: VideoWork) -> Job:
 def make_videos(work: VideoWork, ids: list[str]) -> int:
     """Generate, measure and keep some videos, each from its own prompt's noise; returns their number."""
     pipeline, e, max_tokens = sampler(work.model), work.params.evaluation, work.params.latents.max_tokens
-    size, fps = _shape(work.params)
+    (size, fps), how = _shape(work.params), (e.num_inference_steps, e.guidance_scale)
     results = {}
     for one in ids:
         prompt, seed = work.prompts[one], seed_of("video", e.seed, work.prompts[one])
-        steps, guidance = e.num_inference_steps, e.guidance_scale
-        frames = backbones.generate(pipeline, prompt, size, max_tokens, steps, guidance, seed)
+        frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed)
         results[one] = {"mp4": encoded(frames, fps)}
     write_part(work.recipe, results, {})
     return measure_motion(work, ids)

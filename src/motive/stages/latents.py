@@ -6,13 +6,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
-
 from motive.adapters import backbones
 from motive.checks import check
 from motive.formats.clips import clip_path, read_clips
-from motive.formats.shards import Recipe, pending, publish, read_shard, shard_paths, write_part
+from motive.formats.shards import Recipe, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
 from motive.params import Params
 from motive.workers import deal
@@ -42,7 +39,7 @@ def run(part: str, params: Params) -> None:
     recipe = Recipe("latents", 1, settings, {"model": print_model})
     log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), model.path)
 
-    rows = {clip_id: (clip_id, str(clip_path(row)), row["caption"]) for clip_id, row in clips.set_index("clip_id", drop=False).iterrows()}
+    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), row.caption) for row in clips.itertuples()}
     chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
     work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
     todo = sum(map(len, chunks))
@@ -50,7 +47,7 @@ def run(part: str, params: Params) -> None:
     deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
 
     failures = publish(recipe, list(rows), params.shards.size, out)
-    check("latents", summary(out), num_clips=len(rows), num_failed=len(failures))
+    check("latents", summarise(out, "latent"), clips=clips, failures=failures, file=out)
     log.info("latents %s: %d clips, %d failed; see %s", part, len(rows) - len(failures), len(failures), out)
 
 
@@ -78,13 +75,3 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
     write_part(work.recipe, done, failures)
     return len(chunk)
 
-
-def summary(out: Path) -> pd.DataFrame:
-    """One row a clip for the checks: `clip_id`, `finite`, `min`, `max` of its latent."""
-    rows = []
-    for path in shard_paths(out):
-        for clip_id, tensors in read_shard(path):
-            latent = tensors["latent"].float()
-            finite = bool(torch.isfinite(latent).all())
-            rows.append((clip_id, finite, float(latent.min()), float(latent.max())))
-    return pd.DataFrame(rows, columns=["clip_id", "finite", "min", "max"])

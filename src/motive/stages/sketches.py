@@ -19,7 +19,7 @@ from motive.formats.shards import (
     publish,
     read_clip_tensors,
     read_manifest,
-    read_stacked,
+    summarise,
     write_part,
 )
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
@@ -71,9 +71,10 @@ def run(part: str, params: Params) -> None:
 
     out = folder / "sketches"
     failures = publish(recipe, clip_ids, params.shards.size, out)
-    table = summary(out)
-    check("sketches", table, num_clips=len(clip_ids), num_failed=len(failures))
-    log.info("sketches %s: %d ok, %d still, %d failed; next: motive attribution", part, table.ok.sum(), (~table.ok).sum(), len(failures))
+    table = summarise(out, "sketch")
+    check("sketches", table, clips=pd.DataFrame({"clip_id": clip_ids}), failures=failures, file=out)
+    counts = int(table["ok"].sum()), int((~table["ok"].astype(bool)).sum()), len(failures)
+    log.info("sketches %s: %d ok, %d still, %d failed; next: motive attribution", part, *counts)
 
 
 @cache
@@ -119,10 +120,3 @@ def sketch_clip(
         losses.append(loss.detach())
     return nn.functional.normalize(torch.stack(sketches).mean(0), dim=0).cpu(), torch.stack(losses).cpu()
 
-
-def summary(out: Path) -> pd.DataFrame:
-    """One row a clip for the checks: `clip_id`, `ok`, `norm` of the sketch, `loss` (mean over sigmas)."""
-    clip_ids, sketch = read_stacked(out, "sketch")
-    norm, ok = sketch.float().norm(dim=1), read_stacked(out, "ok")[1]
-    loss = read_stacked(out, "loss")[1].mean(1)
-    return pd.DataFrame({"clip_id": clip_ids, "ok": ok.numpy(), "norm": norm.numpy(), "loss": loss.numpy()})

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as tensors
 
+from motive.formats.video import write_video
 from motive.workers import deal
 from motive.world.drawing import Clip, draw_clip
 from motive.world.motions import MOTIONS
@@ -30,14 +30,6 @@ POOL: tuple[tuple[float, tuple[str, ...]], ...] = (
 RATES = (12, 16, 24, 30)
 DURATIONS = (1.6, 4.0)
 CLIPS_AT_ONCE = 8
-# Without lookahead: with it, one in four of these small videos came out in other bytes from run to run.
-ENCODER = {
-    "crf": "12",
-    "preset": "veryfast",
-    "threads": "1",
-    "x264-params": "rc-lookahead=0:mbtree=0:bframes=0:scenecut=0",
-}
-
 
 class Order(NamedTuple):
     """One clip to render: which scene, from which seed, and in whose looks."""
@@ -175,7 +167,7 @@ def render(orders: list[Order], out: Path) -> int:
         scene, fps, num_frames = take(order)
         clip, path = draw_clip(scene, num_frames, fps), video_path(out, order)
         write(path.parent / "truth" / f"{order.name}.safetensors", truth_bytes(clip))
-        write_video(path, clip.frames, fps)
+        write_video(path, clip.frames, float(fps))
     return len(orders)
 
 
@@ -197,21 +189,6 @@ def write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_bytes(content)
-    os.replace(aside, path)
-
-
-def write_video(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
-    """Write frames [F,H,W,3] as H.264 in MP4, the same bytes every time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with av.open(str(aside), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options=ENCODER)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
     os.replace(aside, path)
 
 
