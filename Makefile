@@ -3,8 +3,9 @@
 # make ui      the results in MLflow's pages, on this machine only
 # make clean   throws away the environment and caches; data, results and DVC's cache stay
 #
-# On a machine without an NVIDIA GPU, ask for torch's CPU build, which is ten times smaller:
-#   make repro TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# On a machine without an NVIDIA GPU, ask for torch's CPU build, which is ten times smaller, by the address of its
+# index (PyTorch's installation page names it):
+#   make repro TORCH_INDEX=ADDRESS
 TORCH_INDEX ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UI_PORT ?= 5000

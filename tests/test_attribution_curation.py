@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch.nn.functional import normalize
 
 from motive.checks import CheckFailed
+from motive.formats.clips import STILL
 from motive.formats.shards import Recipe, publish, write_part
 from motive.formats.tables import read_table
 from motive.stages import attribution, curation
@@ -180,7 +181,8 @@ def ranked(pool):
     ids = list(pool)
     write_masks("pool", {one: torch.full((2, 4, 4), n / 10) for n, one in enumerate(ids)})
     table = ranking()
-    table.loc[table["clip_id"] == ids[-1], ["ok"]] = False
+    table.loc[table["clip_id"] == ids[-1], ["ok", "reason"]] = False, "latents: truncated"
+    table.loc[table["clip_id"] == ids[-2], ["ok", "reason"]] = False, STILL
     table.sort_values(["ok", "rank"], ascending=[False, True]).assign(rank=range(9)).to_parquet(RANKING)
     return ids
 
@@ -193,7 +195,12 @@ def test_motive_takes_the_top_of_the_ranking(ranked):
     assert (summary["strategy"], summary["num_pool"], summary["num_selected"]) == ("motive", 9, 3)
 
 
-def test_full_takes_every_ok_clip(ranked):
+def test_influence_never_takes_a_still_clip_and_chance_may(ranked):
+    assert ranked[-2] not in subset(fraction=0.7)["clip_id"].tolist()
+    assert ranked[-2] in subset(strategy="full")["clip_id"].tolist()
+
+
+def test_full_takes_every_clip_that_can_be_trained_on(ranked):
     assert subset(strategy="full")["clip_id"].tolist() == ranked[:-1]
 
 

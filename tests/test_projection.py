@@ -47,7 +47,9 @@ def test_inner_products_are_kept_in_expectation_with_the_variance_of_random_proj
 def test_norms_are_kept_for_a_gradient_with_one_entry() -> None:
     x = torch.zeros(700)
     x[123] = 3.0
-    norms = torch.stack([sketch(Fastfood({"p": 700}, 64, seed), {"p": x}).pow(2).sum() for seed in range(300)])
+    norms = torch.stack(
+        [sketch(Fastfood({"p": 700}, 64, seed), {"p": x}).pow(2).sum() for seed in range(300)]
+    )
     assert norms.mean() == pytest.approx(9.0, rel=0.25)
 
 
@@ -64,7 +66,9 @@ def test_order_neighbours_and_slices_do_not_matter() -> None:
 def test_it_is_linear() -> None:
     projection, x, y = Fastfood({"p": 100}, 16, 3), torch.randn(100), torch.randn(100)
     both = sketch(projection, {"p": x + 2 * y})
-    torch.testing.assert_close(both, sketch(projection, {"p": x}) + 2 * sketch(projection, {"p": y}), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        both, sketch(projection, {"p": x}) + 2 * sketch(projection, {"p": y}), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_another_seed_or_name_is_another_projection() -> None:

@@ -135,8 +135,12 @@ def render(
 @app.command()
 def pretrain(
     step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
-    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path("models/tiny-wan"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")] = None,
+    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path(
+        "models/tiny-wan"
+    ),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
+    ] = None,
 ) -> None:
     """Make the small model that ships with the project: vae, latents, transformer, package, card, in this order.
 

@@ -1,11 +1,12 @@
-"""Wan video models through diffusers: strides, latents, text, velocity, samples. The only stage-side user of diffusers.
+"""Wan video models through diffusers: strides, latents, text, velocity, samples.
 
-`path` is a folder in diffusers layout or a hub id, the same for models/tiny-wan and Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+`path` is a folder in diffusers layout or a hub id: models/tiny-wan, Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
 Heavy imports are inside functions: the command line must start fast.
 """
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,23 @@ def local_folder(path: str) -> Path:
     try:
         return Path(snapshot_download(path))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ValueError(f"model.path: {path} is no folder, and no model of that name was found: {error}") from error
+        raise ValueError(
+            f"model.path: {path} is no folder, and no model of that name was found: {error}"
+        ) from error
 
 
 def fingerprint(path: str, *parts: str) -> str:
-    """A hash of these parts of a model: names, sizes, and the first and last MiB of each file."""
+    """A hash of these parts of a model: names, sizes, and the first and last MiB of each file.
+
+    Raises:
+        ValueError: a part is missing.
+    """
     digest = hashlib.sha256()
     for part in parts:
-        for file in sorted((local_folder(path) / part).iterdir()):
+        folder = local_folder(path) / part
+        if not folder.is_dir():
+            raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
+        for file in sorted(file for file in folder.iterdir() if file.is_file()):
             digest.update(f"{part}/{file.name}/{file.stat().st_size}".encode())
             with file.open("rb") as stream:
                 digest.update(stream.read(1 << 20))
@@ -55,7 +65,7 @@ def _config(path: str, part: str) -> dict:
 
 
 def read_strides(path: str) -> tuple[int, int]:
-    """How many frames and how many pixels one latent position spans: (time, space), read without loading weights."""
+    """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
     config = _config(path, "vae")
     return config.get("scale_factor_temporal", 4), config.get("scale_factor_spatial", 8)
 
@@ -68,10 +78,14 @@ def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[i
     """
     time, space = read_strides(path)
     _, patch_h, patch_w = _config(path, "transformer")["patch_size"]
-    if (num_frames - 1) % time or (num_frames - 1) % 4:
-        raise ValueError(f"clips.num_frames: {num_frames} does not fit {path}; use 4n+1, e.g. {num_frames // 4 * 4 + 1}")
+    stride = math.lcm(time, 4)  # the VAE takes the first frame, then four at a time, whatever its stride
+    if (num_frames - 1) % stride:
+        better = max(num_frames // stride, 1) * stride + 1
+        raise ValueError(
+            f"clips.num_frames: {num_frames} does not fit {path}; use {stride}n+1, e.g. {better}"
+        )
     for name, size, patch in (("height", height, patch_h), ("width", width, patch_w)):
-        multiple = int(np.lcm(space * patch, 16))
+        multiple = math.lcm(space * patch, 16)
         if size % multiple:
             raise ValueError(f"clips.{name}: {size} does not fit {path}; use a multiple of {multiple}")
     return _config(path, "vae")["z_dim"], 1 + (num_frames - 1) // time, height // space, width // space
@@ -121,7 +135,9 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
     """The tokenizer and the frozen UMT5 encoder."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    encoder = UMT5EncoderModel.from_pretrained(local_folder(path), subfolder="text_encoder", dtype=torch_dtype(dtype))
+    encoder = UMT5EncoderModel.from_pretrained(
+        local_folder(path), subfolder="text_encoder", dtype=torch_dtype(dtype)
+    )
     tokenizer = AutoTokenizer.from_pretrained(local_folder(path), subfolder="tokenizer")
     return tokenizer, encoder.to(device).eval().requires_grad_(False)
 
@@ -149,15 +165,31 @@ def load_transformer(path: str, dtype: str, device: str) -> nn.Module:
     """The trainable transformer (`WanTransformer3DModel`), with gradients on."""
     from diffusers import WanTransformer3DModel
 
-    model = WanTransformer3DModel.from_pretrained(local_folder(path), subfolder="transformer", dtype=torch_dtype(dtype))
+    model = WanTransformer3DModel.from_pretrained(
+        local_folder(path), subfolder="transformer", dtype=torch_dtype(dtype)
+    )
     return model.to(device).requires_grad_(True)
 
 
+def save_transformer(transformer: Any, dtype: str, folder: Path) -> None:
+    """Write a transformer as `load_transformer` reads it: what it keeps in float32 stays so."""
+    for name, p in transformer.named_parameters():
+        if not set(name.split(".")) & set(transformer._keep_in_fp32_modules):
+            p.data = p.data.to(torch_dtype(dtype))
+    transformer.save_pretrained(folder)
+
+
 def velocity(
-    transformer: nn.Module, noised: Float[Tensor, "B C T h w"], sigma: Float[Tensor, "B"], text: Float[Tensor, "B S E"]
+    transformer: nn.Module,
+    noised: Float[Tensor, "B C T h w"],
+    sigma: Float[Tensor, "B"],
+    text: Float[Tensor, "B S E"],
 ) -> Float[Tensor, "B C T h w"]:
     """What the backbone predicts for these noised latents; the model sees 1000*sigma as a float."""
-    dtype = next(transformer.parameters()).dtype
+    # Its first parameters stay float32 in any model; the patch embedding says what the model computes in.
+    dtype = next(
+        p.dtype for name, p in transformer.named_parameters() if name.endswith("patch_embedding.weight")
+    )
     timestep = sigma * NUM_TRAIN_TIMESTEPS
     return transformer(noised.to(dtype), timestep, text.to(dtype), return_dict=False)[0]
 
@@ -180,7 +212,13 @@ def load_pipeline(path: str, dtype: str, device: str, transformer: nn.Module | N
 
 
 def generate(
-    pipeline: Any, prompt: str, size: tuple[int, int, int], max_tokens: int, steps: int, guidance: float, seed: int
+    pipeline: Any,
+    prompt: str,
+    size: tuple[int, int, int],
+    max_tokens: int,
+    steps: int,
+    guidance: float,
+    seed: int,
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """One video of size (frames, height, width), the same for the same seed."""
     num_frames, height, width = size
@@ -200,5 +238,7 @@ def generate(
         output_type="np",
     ).frames[0]
     if not np.isfinite(video).all():
-        raise ValueError(f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate")
+        raise ValueError(
+            f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate"
+        )
     return (np.asarray(video) * 255).round().astype(np.uint8)

@@ -1,14 +1,14 @@
 """LoRA on a Wan transformer, through peft and diffusers."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-def add_lora(transformer: nn.Module, rank: int, seed: int) -> None:
+def add_lora(transformer: Any, rank: int, seed: int) -> None:
     """Freeze the transformer and put a trainable float32 adapter beside its attention matrices."""
     from peft import LoraConfig
 
@@ -20,9 +20,10 @@ def add_lora(transformer: nn.Module, rank: int, seed: int) -> None:
             p.data = p.data.float()
 
 
-def save_lora(transformer: nn.Module, folder: Path) -> None:
+def save_lora(transformer: Any, folder: Path) -> None:
     """Write `pytorch_lora_weights.safetensors`, as `WanPipeline.load_lora_weights` reads it."""
-    from diffusers import WanPipeline
+    from diffusers import WanPipeline  # type: ignore[attr-defined]
     from peft.utils import get_peft_model_state_dict
 
-    WanPipeline.save_lora_weights(folder, transformer_lora_layers=get_peft_model_state_dict(transformer))
+    weights: Any = get_peft_model_state_dict(transformer)
+    WanPipeline.save_lora_weights(folder, transformer_lora_layers=weights)

@@ -108,10 +108,20 @@ def build_text_encoder(words: list[str]) -> tuple[Any, Any]:
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=512,
     )
     config = UMT5Config(
-        vocab_size=len(vocabulary), d_model=TEXT_DIM, d_kv=16, num_heads=4, d_ff=128, num_layers=2, dropout_rate=0.0
+        vocab_size=len(vocabulary),
+        d_model=TEXT_DIM,
+        d_kv=16,
+        num_heads=4,
+        d_ff=128,
+        num_layers=2,
+        dropout_rate=0.0,
     )
     return fast, UMT5EncoderModel(config)
 

@@ -1,4 +1,4 @@
-"""Training states on disk: a module and its AdamW moments as safetensors, so that a killed run goes on unchanged."""
+"""Training states on disk: a module and its AdamW moments, so that a killed run goes on unchanged."""
 
 import os
 from pathlib import Path
@@ -7,18 +7,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
 
 def write_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write the trainable parameters and their optimizer state aside and rename."""
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    tensors = {f"model.{name}": p.detach() for name, p in trained.items()}
-    for name, p in trained.items():
+    tensors = {"step": torch.tensor(step)}
+    for name, p in _trained(model):
         state = optimizer.state[p]
-        tensors |= {f"optimizer.{name}.{key}": state[key] for key in ("step", "exp_avg", "exp_avg_sq") if key in state}
-    tensors["step"] = torch.tensor(step)
+        tensors[f"model.{name}"] = p.detach().contiguous()
+        tensors |= {f"optimizer.{name}.{key}": state[key].contiguous() for key in MOMENTS if key in state}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({key: tensor.contiguous().clone() for key, tensor in tensors.items()}, aside)
+    aside = path.with_name(f".{path.name}.part")  # one name: the next run writes over what a killed one left
+    aside.touch()
+    mode = aside.stat().st_mode
+    save_file(tensors, aside)
+    aside.chmod(mode)  # save_file lets nobody but the owner read it
     os.replace(aside, path)
 
 
@@ -27,12 +31,16 @@ def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if not path.is_file():
         return 0
     tensors = load_file(path)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if not p.requires_grad:
-                continue
-            p.copy_(tensors[f"model.{name}"])
-            prefix = f"optimizer.{name}."
-            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            optimizer.state[p] = {key: value.to(p.device) if value.ndim else value for key, value in state.items()}
+    for name, p in _trained(model):
+        p.data.copy_(tensors[f"model.{name}"])
+        state = {key: tensors.get(f"optimizer.{name}.{key}") for key in MOMENTS}
+        optimizer.state[p] = {
+            key: value.to(p.device) if value.ndim else value  # AdamW counts its steps on the CPU
+            for key, value in state.items()
+            if value is not None
+        }
     return int(tensors["step"])
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]

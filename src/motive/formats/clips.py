@@ -24,6 +24,10 @@ COLUMNS = {
 FAILURES = {"file": "str", "reason": "str"}
 
 
+# The `reason` in a ranking of a clip that could be trained on, but has no motion to attribute.
+STILL = "nothing moves in it: its motion-weighted gradient is zero"
+
+
 def clip_id(sha256: str, caption: str) -> str:
     """The name of a clip: 16 hex digits of what it shows and what is said of it."""
     return hashlib.sha256(f"{sha256}\n{caption}".encode()).hexdigest()[:16]

@@ -19,7 +19,9 @@ def common_noise(seed: int, shape: tuple[int, int, int, int]) -> Float[Tensor, "
     """The one noise that all clips share, drawn latent frame by latent frame: a longer clip only adds frames."""
     channels, num_frames, height, width = shape
     frames = [
-        torch.randn(channels, height, width, generator=torch.Generator().manual_seed(seed_of("noise", seed, k)))
+        torch.randn(
+            channels, height, width, generator=torch.Generator().manual_seed(seed_of("noise", seed, k))
+        )
         for k in range(num_frames)
     ]
     return torch.stack(frames, dim=1)

@@ -1,4 +1,4 @@
-"""What every training of a backbone shares: noise levels, the plain loss, the learning rate, the order of the data."""
+"""What every training of a backbone shares: noise levels, plain loss, learning rate, order of the data."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def rng_of(*names: object) -> torch.Generator:
-    """A generator that depends on these names alone: step k of a resumed run draws what it would have drawn."""
+    """A generator that depends on these names alone: step k of a resumed run draws what it always draws."""
     return torch.Generator().manual_seed(seed_of(*names))
 
 
@@ -37,6 +37,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 def batch_rows(step: int, batch: int, num_rows: int, seed: int) -> Int[Tensor, "batch"]:
     """The rows of a step's batch: epoch after epoch of shuffled rows, each row once an epoch."""
-    at = torch.arange(step * batch, (step + 1) * batch)
-    order = {e: torch.randperm(num_rows, generator=rng_of("epoch", seed, e)) for e in (at // num_rows).unique().tolist()}
-    return torch.stack([order[int(i) // num_rows][int(i) % num_rows] for i in at])
+    at = range(step * batch, (step + 1) * batch)
+    epochs = sorted({i // num_rows for i in at})
+    order = {epoch: torch.randperm(num_rows, generator=rng_of("epoch", seed, epoch)) for epoch in epochs}
+    return torch.stack([order[i // num_rows][i % num_rows] for i in at])

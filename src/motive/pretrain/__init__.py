@@ -1,1 +1,1 @@
-"""The recipe of models/tiny-wan: frames, vae, latents, transformer, package, card; see docs/tiny-wan.md."""
+"""The recipe of models/tiny-wan: frames, vae, latents, transformer, package, card; see models/tiny-wan/README.md."""

@@ -22,16 +22,19 @@ class Unseen:
 
     frames: np.ndarray
     moving: np.ndarray
+    captions: list[str]
 
 
 def draw_unseen(num_clips: int) -> Unseen:
     """Clips evenly of the ten motions."""
-    frames, moving = [], []
+    frames, moving, captions = [], [], []
     for i in range(num_clips):
-        clip = draw_clip(sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10]), NUM_FRAMES, FPS)
+        scene = sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10])
+        clip = draw_clip(scene, NUM_FRAMES, FPS)
+        captions.append(scene.caption)
         frames.append(clip.frames)
         moving.append(moving_region(clip.mask, clip.flow))
-    return Unseen(np.stack(frames), np.stack(moving))
+    return Unseen(np.stack(frames), np.stack(moving), captions)
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -65,26 +68,27 @@ def held_still(frames: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.median(frames, axis=1, keepdims=True), frames.shape).astype(np.uint8)
 
 
-def through_pca(train: np.ndarray, frames: np.ndarray, num_channels: int = 48) -> np.ndarray:
-    """Clips through a PCA of 4x8x8 patches with as many components as the latent has channels, fitted on others.
+def through_pca(train: np.ndarray, frames: np.ndarray, strides: tuple[int, int], num_channels: int) -> np.ndarray:
+    """Clips through a PCA of patches of (time, space) strides, fitted on other clips.
 
-    Frame 0 is a patch of its own, repeated four times, as in the causal VAE.
+    Frame 0 is a patch of its own, repeated in time, as in a causal VAE.
     """
-    patches = torch.cat([_patches(clip) for clip in train])
+    patches = torch.cat([_patches(clip, *strides) for clip in train])
     mean = patches.mean(0)
     basis = torch.linalg.svd((patches - mean).T @ (patches - mean))[0][:, :num_channels]
-    return np.stack([_unpatch((_patches(clip) - mean) @ basis @ basis.T + mean, clip.shape) for clip in frames])
+    rows = [(_patches(clip, *strides) - mean) @ basis @ basis.T + mean for clip in frames]
+    return np.stack([_unpatch(row, clip.shape, *strides) for row, clip in zip(rows, frames, strict=True)])
 
 
-def _patches(clip: np.ndarray) -> Tensor:
-    """Frames [F,H,W,3] to rows [(F+3)/4 * H/8 * W/8, 4*8*8*3]."""
+def _patches(clip: np.ndarray, time: int, space: int) -> Tensor:
+    """Frames [F,H,W,3] to rows, one a patch."""
     frames = torch.from_numpy(clip.copy()).float()
-    frames = torch.cat([frames[:1].expand(3, -1, -1, -1), frames])
-    t, h, w = frames.shape[0] // 4, frames.shape[1] // 8, frames.shape[2] // 8
-    return frames.view(t, 4, h, 8, w, 8, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(t * h * w, -1)
+    frames = torch.cat([frames[:1].expand(time - 1, -1, -1, -1), frames])
+    t, h, w = frames.shape[0] // time, frames.shape[1] // space, frames.shape[2] // space
+    return frames.view(t, time, h, space, w, space, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(t * h * w, -1)
 
 
-def _unpatch(rows: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    t, h, w = (shape[0] + 3) // 4, shape[1] // 8, shape[2] // 8
-    frames = rows.view(t, h, w, 4, 8, 8, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * 4, *shape[1:])
-    return frames[3:].clamp(0, 255).round().byte().numpy()
+def _unpatch(rows: Tensor, shape: tuple[int, ...], time: int, space: int) -> np.ndarray:
+    t, h, w = (shape[0] + time - 1) // time, shape[1] // space, shape[2] // space
+    frames = rows.view(t, h, w, time, space, space, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * time, *shape[1:])
+    return frames[time - 1 :].clamp(0, 255).round().byte().numpy()

@@ -18,7 +18,8 @@ from motive.pretrain.frames import WORK, draw_frames
 from motive.world.scenes import vocabulary
 
 NUM_CLIPS, PHYSICAL_SHARE, SEED = 5000, 0.15, 2_000_002
-BATCH, PEAK_RATE, WARMUP, SHIFT, MAX_TOKENS, DROP_TEXT = 8, 1e-3, 200, 3.0, 32, 0.1
+STEPS, BATCH, PEAK_RATE, WARMUP = 3500, 8, 1e-3, 200
+SHIFT, MAX_TOKENS, DROP_TEXT = 3.0, 32, 0.1
 CHECKPOINT, LATENTS = WORK / "transformer.safetensors", WORK / "latents.safetensors"
 log = logging.getLogger("motive")
 
@@ -66,7 +67,7 @@ class Conditioned(nn.Module):
         return backbones.velocity(self.transformer, noised, sigma, text)
 
 
-def train_transformer(steps: int) -> None:
+def train_transformer(steps: int = STEPS) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
     from safetensors.torch import load_file
 

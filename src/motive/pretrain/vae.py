@@ -17,7 +17,7 @@ from motive.maths.training import learning_rate
 from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 
 NUM_CLIPS, PHYSICAL_SHARE, SEED = 2000, 0.6, 1_000_001
-BATCH, WINDOW, PEAK_RATE, WARMUP = 4, 9, 2e-4, 100
+STEPS, BATCH, WINDOW, PEAK_RATE, WARMUP = 1500, 4, 9, 2e-4, 100
 MOVING_WEIGHT, KL_WEIGHT = 4.0, 1e-5
 CHECKPOINT = WORK / "vae.safetensors"
 log = logging.getLogger("motive")
@@ -54,7 +54,7 @@ def patches(frames: np.ndarray) -> torch.Tensor:
     return patchify(video, PATCH).permute(0, 2, 3, 4, 1).flatten(0, 3)
 
 
-def train_vae(steps: int) -> None:
+def train_vae(steps: int = STEPS) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
     drawn = draw_frames("vae", NUM_CLIPS, PHYSICAL_SHARE, SEED)
     torch.manual_seed(0)

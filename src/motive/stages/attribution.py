@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from motive.formats.clips import clip_path, read_clips
+from motive.formats.clips import STILL, clip_path, read_clips
 from motive.formats.pictures import write_png
 from motive.formats.shards import read_manifest, read_stacked
 from motive.formats.sheets import Strip, spread, strip_sheet
@@ -148,11 +148,8 @@ def _reasons(clip_ids: list[str], ok: np.ndarray) -> list[str]:
         path = Path("data/pool") / stage / "failures.parquet"
         rows = read_table(path) if path.is_file() else pd.DataFrame({"clip_id": [], "reason": []})
         failed |= {clip: f"{stage}: {why}" for clip, why in zip(rows["clip_id"], rows["reason"], strict=True)}
-    still, lost = (
-        "nothing moves in it: its motion-weighted gradient is zero",
-        "an earlier stage has no result for it",
-    )
-    reasons = [still if clip_id in sketched else failed.get(clip_id, lost) for clip_id in clip_ids]
+    lost = "an earlier stage has no result for it"
+    reasons = [STILL if clip_id in sketched else failed.get(clip_id, lost) for clip_id in clip_ids]
     return ["" if fine else reason for fine, reason in zip(ok, reasons, strict=True)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from motive.formats.clips import read_clips
+from motive.formats.clips import STILL, read_clips
 from motive.formats.tables import read_table, write_table
 from motive.maths.seeds import seed_of
 from motive.params import Curation, Params
@@ -29,9 +29,7 @@ def run(params: Params) -> None:
     """
     curation, pool = params.curation, read_clips("pool")
     ranking: Any = read_table(Path("data/attribution/ranking.parquet"))
-    usable = ranking[ranking["ok"]].sort_values(
-        "rank"
-    )  # each has a sketch, so latents too: the same choice for all
+    usable = trainable(ranking)
     count = len(usable) if curation.strategy == "full" else num_wanted(curation.fraction, len(ranking))
     subset = STRATEGIES[curation.strategy](usable, curation).head(count).reset_index(drop=True)
     subset = pd.DataFrame({"clip_id": subset["clip_id"], "rank": range(len(subset)), "why": subset["why"]})
@@ -49,6 +47,11 @@ def run(params: Params) -> None:
     _tell(subset, pool, summary)
 
 
+def trainable(ranking: pd.DataFrame) -> pd.DataFrame:
+    """The clips that could be trained on, the best first: still ones too, which only influence can't choose."""
+    return ranking[ranking["ok"] | (ranking["reason"] == STILL)].sort_values("rank")
+
+
 def num_wanted(fraction: float, num_pool: int) -> int:
     """That fraction of the pool, rounded up; of the decimal as written, since 0.07 * 100 is over 7."""
     return max(1, math.ceil(Fraction(str(fraction)) * num_pool))
@@ -58,7 +61,8 @@ def num_wanted(fraction: float, num_pool: int) -> int:
 
 
 def by_influence(usable: pd.DataFrame, curation: Curation) -> Chosen:
-    """The ranking's own order."""
+    """The ranking's own order; a clip without motion has no influence."""
+    usable = usable[usable["ok"]]
     num_queries = json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"]
     pairs = zip(usable["votes"], usable["influence"], strict=True)
     return usable.assign(

@@ -56,15 +56,15 @@ def run(params: Params) -> None:
         ValueError: bad prompts, no held-out clip that moves, or a loss that is no number.
     """
     prompts = read_prompts(Path(params.evaluation.prompts))
-    clips = _held_out(params)
+    clips = held_out(params)
     where = (params.model.path, params.model.dtype, params.model.device)
     models = [base_model(*where), tuned_model(*where, TUNED)]
-    losses = [_loss_job(model, clips["clip_id"].tolist(), params) for model in models]
+    losses = [loss_job(model, clips["clip_id"].tolist(), params) for model in models]
     work = [_video_work(model, prompts, params) for model in models]
     videos, motion = [_video_job(w) for w in work], [_motion_job(w) for w in work]
     # In this order a worker loads each model once.
-    _make([losses[0], videos[0], losses[1], videos[1]], params.workers)
-    _make(motion, params.workers)
+    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers)
+    make_missing(motion, params.workers)
 
     per_clip = _per_clip(clips, models, losses)
     table = _write_videos(prompts, models, videos, motion)
@@ -84,7 +84,7 @@ def run(params: Params) -> None:
     _tell(metrics)
 
 
-def _make(jobs: list[Job], num_workers: int) -> None:
+def make_missing(jobs: list[Job], num_workers: int) -> None:
     """Make what the work store lacks, dealt to the workers in the order of the jobs."""
     chunks = [chunk for job in jobs for chunk in job.missing()]
     deal(_call, chunks, num_workers, sum(len(chunk.args[-1]) for chunk in chunks), "evaluation")
@@ -101,7 +101,7 @@ def _folder(params: Params) -> Path:
     return Path("data") / params.evaluation.clips
 
 
-def _held_out(params: Params) -> pd.DataFrame:
+def held_out(params: Params) -> pd.DataFrame:
     """The clips to measure on: `clip_id`, `motion`, `still`.
 
     Raises:
@@ -119,7 +119,7 @@ def _held_out(params: Params) -> pd.DataFrame:
     return table
 
 
-def _loss_job(model: Model, clip_ids: list[str], params: Params) -> Job:
+def loss_job(model: Model, clip_ids: list[str], params: Params) -> Job:
     """For each clip `motion` and `plain` [sigmas, noise seeds]."""
     grid = params.evaluation.model_dump(mode="json", include={"sigmas", "noise_seeds"})
     settings = {**grid, "max_tokens": params.latents.max_tokens, "dtype": model.dtype, "what": "losses"}

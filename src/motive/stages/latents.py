@@ -2,12 +2,11 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from motive.adapters import backbones
-from motive.checks import check
 from motive.formats.clips import clip_path, read_clips
 from motive.formats.shards import Recipe, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
@@ -15,6 +14,8 @@ from motive.params import Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
+VERSION = 1  # raise it when the meaning of `latent` or `text` changes
+STANDARD = {"num_frames", "fps", "height", "width", "resample"}
 Chunk = list[tuple[str, str, str]]  # (clip_id, file, caption)
 
 
@@ -24,7 +25,7 @@ class Work:
 
     recipe: Recipe
     model: tuple[str, str, str]  # path, dtype, device
-    frames: tuple[int, float, int, int, str]  # num_frames, fps, height, width, resample
+    frames: dict[str, Any]  # what read_frames makes of a clip
     max_tokens: int
 
 
@@ -33,13 +34,14 @@ def run(part: str, params: Params) -> None:
     clips, out = read_clips(part), Path("data") / part / "latents"
     c, model = params.clips, params.model
     shape = backbones.latent_shape(model.path, c.num_frames, c.height, c.width)
-    frames = (c.num_frames, c.fps, c.height, c.width, c.resample)
-    print_model = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
-    settings = {"frames": list(frames), "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
-    recipe = Recipe("latents", 1, settings, {"model": print_model})
+    frames = c.model_dump(include=STANDARD)
+    encoders = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
+    settings = {"clips": frames, "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
+    recipe = Recipe("latents", VERSION, settings, {"model": encoders})
     log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), model.path)
 
-    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), row.caption) for row in clips.itertuples()}
+    records: list[Any] = list(clips.itertuples())
+    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), row.caption) for row in records}
     chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
     work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
     todo = sum(map(len, chunks))
@@ -47,11 +49,13 @@ def run(part: str, params: Params) -> None:
     deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
 
     failures = publish(recipe, list(rows), params.shards.size, out)
+    from motive.checks import check  # loads for seconds
+
     check("latents", summarise(out, "latent"), clips=clips, failures=failures, file=out)
     log.info("latents %s: %d clips, %d failed; see %s", part, len(rows) - len(failures), len(failures), out)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _models(path: str, dtype: str, device: str) -> tuple[Any, Any, Any]:
     return backbones.load_vae(path, device), *backbones.load_text_encoder(path, dtype, device)
 
@@ -61,8 +65,12 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
     vae, tokenizer, encoder = _models(*work.model)
     done, failures = {}, {}
     for clip_id, file, caption in chunk:
+        if not Path(file).is_file():  # gone, not bad: remembered as a failure it would never be tried again
+            raise ValueError(
+                f"clip {clip_id}: {file} is missing; bring it back, or run the clips stage again"
+            )
         try:
-            frames = read_frames(Path(file), *work.frames)
+            frames = read_frames(Path(file), **work.frames)
         except BadClip as error:
             failures[clip_id] = str(error)
             continue
@@ -74,4 +82,3 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
         done[clip_id] = {"latent": latent, "text": text}
     write_part(work.recipe, done, failures)
     return len(chunk)
-

@@ -31,6 +31,7 @@ RATES = (12, 16, 24, 30)
 DURATIONS = (1.6, 4.0)
 CLIPS_AT_ONCE = 8
 
+
 class Order(NamedTuple):
     """One clip to render: which scene, from which seed, and in whose looks."""
 

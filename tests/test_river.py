@@ -1,0 +1,345 @@
+"""The river from end to end, as a user runs it: `dvc repro` on rendered clips with a tiny model."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from safetensors import safe_open
+
+from motive.formats import shards
+from motive.formats.clips import COLUMNS
+from motive.params import load_params
+from motive.world.render import write_world
+from tests.tiny import ROOT, SHAPE, small_params, write_pipeline
+
+PARTS = ("pool", "queries", "heldout")
+BEFORE_CURATION = {
+    f"{stage}@{part}" for stage in ("clips", "optical_flow", "masks", "latents") for part in PARTS
+}
+BEFORE_CURATION |= {"sketches@pool", "sketches@queries", "attribution"}
+AFTER = ["curation", "finetuning", "evaluation", "track"]
+NUM_POOL, NUM_QUERIES, NUM_HELDOUT, DIM = 12, 10, 10, 64
+NEW = 2  # clips that come later
+SMALL = {
+    "clips": {"source": {part: f"data/world/{part}" for part in PARTS}},
+    "sketches": {"dim": DIM},
+    "finetuning": {"steps": 4, "batch_size": 2, "checkpointing_steps": 2, "learning_rate": 1e-3},
+    "evaluation": {"sigmas": [0.5], "prompts": "data/prompts.txt"},
+}
+COUNTS = {  # what a stage says it has to do
+    "optical_flow": r"optical_flow pool: \d+ clips, (\d+) of them to do",
+    "masks": r"masks pool: \d+ clips, (\d+) of them to do",
+    "latents": r"latents pool: (\d+) clips to encode, \d+ known",
+    "sketches": r"sketches pool: (\d+) to make, \d+ known",
+}
+
+
+@dataclass(frozen=True)
+class Repro:
+    """What one `dvc repro` said and left."""
+
+    code: int
+    said: str
+    ranking: str
+    subset: bytes
+
+    @property
+    def ran(self) -> list[str]:
+        return re.findall(r"Running stage '(.+)':", self.said)
+
+    @property
+    def restored(self) -> list[str]:
+        return re.findall(r"Stage '(.+)' is cached - skipping run", self.said)
+
+
+def repro() -> Repro:
+    """`dvc repro`, its stages finding `motive` where this Python has it."""
+    started = time.monotonic()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"],
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(f"dvc repro: {time.monotonic() - started:.0f} s\n{done.stdout}")
+    files = [Path("data/attribution/ranking.parquet"), Path("data/curation/subset.parquet")]
+    ranking, subset = (path.read_bytes() if path.is_file() else b"" for path in files)
+    return Repro(done.returncode, done.stdout, ranking.hex(), subset)
+
+
+def write_params(**sections: dict) -> None:
+    """params.yaml as it ships, made small, with keys of some sections changed."""
+    changed = {name: SMALL.get(name, {}) | sections.get(name, {}) for name in {*SMALL, *sections}}
+    unknown = {
+        name: changed.pop(name) for name in list(changed) if name not in type(small_params()).model_fields
+    }
+    values = small_params().model_dump(mode="json")
+    for name, section in (changed | unknown).items():
+        values[name] = values.get(name, {}) | section
+    values["shards"]["size"] = 4
+    with Path("params.yaml").open("w") as file:
+        YAML(typ="safe").dump(values, file)
+
+
+def metadata() -> list[str]:
+    return Path("data/world/pool/metadata.jsonl").read_text().splitlines()
+
+
+def write_metadata(lines: list[str]) -> None:
+    Path("data/world/pool/metadata.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone with a small world, of which some pool clips are not there yet, and a tiny model."""
+    folder = tmp_path_factory.mktemp("river")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        size = {"num_pool": NUM_POOL + NEW, "num_queries_per_motion": 1, "num_heldout": NUM_HELDOUT}
+        write_world(folder / "data/world", **size, size=(32, 32))
+        later = folder / "later"
+        later.mkdir()
+        for line in metadata()[-NEW:]:
+            name = json.loads(line)["file_name"]
+            (folder / "data/world/pool" / name).rename(later / name)
+        (later / "metadata.jsonl").write_text("\n".join(metadata()[-NEW:]))
+        write_metadata(metadata()[:-NEW])
+        (folder / "data/prompts.txt").write_text("a red ball rolls\na blue box falls\n")
+        write_pipeline(folder / "model")
+        write_params()
+        git = ["git", "-c", "user.name=a user", "-c", "user.email=user@example.com"]
+        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a clone"]):
+            subprocess.run([*git, *command], check=True)
+        yield folder
+
+
+# Each of these is the state after the one it is given: asked for in any order, they happen in this one.
+
+
+@pytest.fixture(scope="module")
+def first(project: Path) -> Repro:
+    return repro()
+
+
+@pytest.fixture(scope="module")
+def again(first: Repro) -> Repro:
+    return repro()
+
+
+@pytest.fixture(scope="module")
+def at_random(again: Repro) -> Repro:
+    write_params(curation={"strategy": "random"})
+    return repro()
+
+
+@pytest.fixture(scope="module")
+def back(at_random: Repro) -> Repro:
+    write_params()
+    return repro()
+
+
+@pytest.fixture(scope="module")
+def mistaken(back: Repro) -> Repro:
+    """A parameter that does not exist."""
+    write_params(sketches={"dimension": 64})
+    failed = repro()
+    write_params()
+    return failed
+
+
+@pytest.fixture(scope="module")
+def grown(mistaken: Repro) -> Repro:
+    """Two more clips, and one that is none."""
+    later, pool = Path("later"), Path("data/world/pool")
+    broken = {"file_name": "broken.mp4", "caption": "a red ball falls"}
+    lines = (later / "metadata.jsonl").read_text().splitlines()
+    for line in lines:
+        shutil.move(later / json.loads(line)["file_name"], pool)
+    (pool / "broken.mp4").write_text("this is text")
+    write_metadata([*metadata(), *lines, json.dumps(broken)])
+    return repro()
+
+
+# ---- one command from clips to a measured model
+
+
+def test_it_runs_from_end_to_end(first):
+    assert first.code == 0, first.said[-3000:]
+    assert set(first.ran) == {*BEFORE_CURATION, *AFTER}
+    assert first.ran[-len(AFTER) :] == AFTER
+
+
+def test_a_second_time_nothing_changed(again):
+    assert again.code == 0
+    assert not again.ran
+    assert not again.restored
+    assert "Data and pipelines are up to date." in again.said
+
+
+def test_another_strategy_reruns_curation_and_what_follows(first, at_random):
+    assert at_random.code == 0, at_random.said[-3000:]
+    assert at_random.ran == AFTER
+    assert at_random.ranking == first.ranking
+    assert at_random.subset != first.subset
+
+
+def test_the_strategy_of_before_is_restored_without_running(first, back):
+    assert back.code == 0, back.said[-3000:]
+    assert back.ran in ([], ["track"])
+    assert set(back.restored) >= {"curation", "finetuning", "evaluation"}
+    assert back.subset == first.subset
+
+
+def test_an_unknown_parameter_stops_it_with_a_sentence(mistaken):
+    assert mistaken.code != 0
+    assert "error: params.yaml: sketches.dimension is unknown: did you mean" in mistaken.said
+    assert "Traceback" not in mistaken.said
+
+
+# ---- more clips
+
+
+def test_new_clips_cost_only_themselves(grown):
+    assert grown.code == 0, grown.said[-3000:]
+    found = {stage: re.findall(pattern, grown.said) for stage, pattern in COUNTS.items()}
+    assert found == {stage: [str(NEW)] for stage in COUNTS}
+    elsewhere = [stage for stage in grown.ran if stage.endswith(("@queries", "@heldout"))]
+    assert not elsewhere
+
+
+def test_a_broken_clip_is_a_row_of_failures(grown):
+    failures = pd.read_parquet("data/pool/clips/failures.parquet")
+    assert failures["file"].tolist() == ["broken.mp4"]
+    assert failures["reason"].str.len().gt(5).all()
+    assert len(pd.read_parquet("data/pool/clips/clips.parquet")) == NUM_POOL + NEW
+
+
+# ---- what it leaves, as docs/data.md has it
+
+
+def clip_ids(part: str) -> list[str]:
+    return pd.read_parquet(f"data/{part}/clips/clips.parquet")["clip_id"].tolist()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_clip_table_is_as_written(grown, part):
+    table = pd.read_parquet(f"data/{part}/clips/clips.parquet")
+    assert list(table) == list(COLUMNS)
+    assert table["clip_id"].is_unique
+    assert table["clip_id"].is_monotonic_increasing
+    assert len(table) == {"pool": NUM_POOL + NEW, "queries": NUM_QUERIES, "heldout": NUM_HELDOUT}[part]
+    assert table["motion"].ne("").all() == (part != "pool")
+
+
+SHAPES = {
+    "optical_flow": {"flow": ("F16", (5, 2, 8, 8))},
+    "masks": {"mask": ("F16", SHAPE[1:])},
+    "latents": {"latent": ("F16", SHAPE)},
+    "sketches": {"sketch": ("F32", (DIM,)), "loss": ("F32", (1,)), "ok": ("BOOL", ())},
+}
+STREAMS = [(stage, part) for stage in SHAPES for part in PARTS if (stage, part) != ("sketches", "heldout")]
+
+
+@pytest.mark.parametrize(("stage", "part"), STREAMS)
+def test_a_stage_holds_every_clip_in_shards_of_rows(grown, stage, part):
+    folder, ids = Path("data") / part / stage, clip_ids(part)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    wanted = {"stage", "version", "params", "inputs", "digest", "num_clips", "shards"}
+    assert set(manifest) == wanted
+    assert manifest["num_clips"] == len(ids)
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == manifest["shards"]
+    for name in manifest["shards"]:
+        start, end = map(int, name.removesuffix(".safetensors").split("-"))
+        assert shards.read_ids(folder / name) == ids[start:end]
+        with safe_open(folder / name, "pt") as shard:
+            for tensor, (dtype, shape) in SHAPES[stage].items():
+                part_of = shard.get_slice(tensor)
+                assert (part_of.get_dtype(), tuple(part_of.get_shape()[1:])) == (dtype, shape)
+    assert pd.read_parquet(folder / "failures.parquet").empty
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_text_has_its_true_length(grown, part):
+    for path in shards.shard_paths(Path("data") / part / "latents"):
+        for _, tensors in shards.read_shard(path):
+            assert 1 < len(tensors["text"]) <= load_params().latents.max_tokens
+            assert str(tensors["text"].dtype) == "torch.bfloat16"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_mask_stats_have_a_row_a_clip(grown, part):
+    stats = pd.read_parquet(f"data/{part}/masks/mask_stats.parquet")
+    assert list(stats) == ["clip_id", "coverage", "motion", "still"]
+    assert stats["clip_id"].tolist() == clip_ids(part)
+    assert stats["coverage"].between(0, 1).all()
+
+
+def test_where_the_streams_meet_the_tables_are_as_written(grown):
+    ids, queries = clip_ids("pool"), clip_ids("queries")
+    ranking = pd.read_parquet("data/attribution/ranking.parquet")
+    assert list(ranking) == ["clip_id", "rank", "votes", "influence", "ok", "reason"]
+    assert sorted(ranking["clip_id"]) == ids
+    assert sorted(ranking["rank"]) == list(range(len(ids)))
+    assert ranking["reason"].ne("").eq(~ranking["ok"]).all()
+    with safe_open("data/attribution/influence.safetensors", "pt") as file:
+        names = json.loads(file.metadata()["motive"])
+        influence = file.get_slice("influence")
+        assert (influence.get_dtype(), influence.get_shape()) == ("F32", [len(ids), len(names["columns"])])
+    assert names["rows"] == ids
+    assert set(names["columns"]) <= set(queries)
+    subset = pd.read_parquet("data/curation/subset.parquet")
+    assert list(subset) == ["clip_id", "rank", "why"]
+    assert set(subset["clip_id"]) <= set(ids)
+    losses = pd.read_parquet("data/finetuning/losses.parquet")
+    assert list(losses) == ["step", "loss", "learning_rate"]
+    assert len(losses) == load_params().finetuning.steps
+    assert Path("data/finetuning/transformer/config.json").is_file()
+    assert Path("data/finetuning/training.json").is_file()
+
+
+def test_the_measures_are_there(grown):
+    metrics = json.loads(Path("data/evaluation/metrics.json").read_text())
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert metrics["num_pool"] == NUM_POOL + NEW
+    assert metrics["num_selected"] == len(pd.read_parquet("data/curation/subset.parquet")) == 2
+    assert 0 <= metrics["heldout_improved_fraction"] <= 1
+    assert metrics["heldout_motion_loss_base"] > 0
+    assert metrics["heldout_motion_loss_tuned"] > 0
+    assert metrics["heldout_motion_loss_tuned"] != metrics["heldout_motion_loss_base"]
+    videos = pd.read_parquet("data/evaluation/videos.parquet")
+    assert videos.groupby("model").size().to_dict() == {"base": 2, "tuned": 2}
+    assert all(Path(video).is_file() for video in videos["video"])
+    assert len(pd.read_parquet("data/evaluation/per_clip.parquet")) == NUM_HELDOUT
+
+
+def test_mlflow_has_a_run_a_data_version_and_a_nested_run_a_stage(grown, project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(load_params().track.experiment)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.data.tags["strategy"] for run in parents) == ["motive", "motive", "random"]
+    stages = {name.split("@")[0] for name in BEFORE_CURATION} | set(AFTER) - {"track"}
+    for parent in parents:
+        nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert {run.info.run_name for run in nested} == stages
+        assert len(nested) == len(stages)
+        assert "heldout_motion_loss_tuned" in parent.data.metrics

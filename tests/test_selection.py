@@ -1,0 +1,153 @@
+"""The benchmark of the selection on random weights: what it compares, keeps, reports and refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks import selection
+from motive.formats.clips import STILL
+from motive.formats.shards import Recipe
+from motive.formats.tables import write_table
+from motive.params import Params
+from motive.stages import evaluation
+from tests.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
+
+NUM_POOL, NUM_HELDOUT = 8, 5
+
+
+def write_project() -> list[str]:
+    """Pool with latents and ranking, held-out clips with latents and masks, the last still; pool ids."""
+    write_pipeline(Path("model"))
+    random = torch.Generator().manual_seed(0)
+    ids = {}
+    for part, count in (("pool", NUM_POOL), ("heldout", NUM_HELDOUT)):
+        ids[part] = write_part_of_clips(part, [f"{part}{n}" for n in range(count)], videos=False)
+        clips = {
+            one: {
+                "latent": torch.randn(SHAPE, generator=random).half(),
+                "text": torch.randn(3, 64, generator=random).bfloat16(),
+            }
+            for one in ids[part]
+        }
+        write_stage(part, Recipe("latents", 1), clips)
+        weights = [torch.rand(SHAPE[1:], generator=random) * (n != NUM_HELDOUT - 1) for n in range(count)]
+        write_masks(part, dict(zip(ids[part], weights, strict=True)))
+    ranking = {"clip_id": ids["pool"][::-1], "rank": range(NUM_POOL), "votes": 1, "influence": 0.5}
+    ranking |= {
+        "ok": [True] * (NUM_POOL - 2) + [False] * 2,
+        "reason": [""] * (NUM_POOL - 2) + [STILL, "lost"],
+    }
+    write_table(Path("data/attribution/ranking.parquet"), pd.DataFrame(ranking))
+    Path("data/attribution/attribution.json").write_text('{"num_queries": 3}')
+    return ids["pool"]
+
+
+def params_of(**finetuning) -> Params:
+    settings = {"steps": 2, "batch_size": 2, "checkpointing_steps": 1, "learning_rate": 1e-3}
+    return small_params(curation={"fraction": 0.3}, finetuning=settings | finetuning)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project, its pool's ids, and what was measured there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        ids = write_project()
+        strategies = ["motive", "random", "motion_magnitude"]
+        yield ids, selection.measure(params_of(), strategies, range(2), None)
+
+
+def test_motives_choice_is_the_same_for_each_seed_and_the_random_one_is_not(project):
+    ids, _ = project
+    motive, *others = [selection.choose(params_of(), "motive", seed) for seed in range(3)]
+    assert motive == ids[::-1][:3]  # 0.3 of 8, rounded up
+    assert others == [motive] * 2
+    drawn = [selection.choose(params_of(), "random", seed) for seed in range(4)]
+    assert len({frozenset(clips) for clips in drawn}) > 1
+    assert all(len(set(clips)) == 3 for clips in drawn)
+
+
+def test_chance_draws_from_all_clips_that_could_be_trained_on_or_from_those_that_move(project):
+    lost, still, *_ = ids = project[0]
+    drawn, moving = (
+        {clip_id for seed in range(40) for clip_id in selection.choose(params_of(), strategy, seed)}
+        for strategy in ("random", "random_moving")
+    )
+    assert drawn == {*ids} - {lost}
+    assert moving == {*ids} - {lost, still}
+
+
+def test_every_model_is_measured_on_the_same_clips_that_move(project):
+    _, measured = project
+    assert measured.base.shape == (NUM_HELDOUT - 1,)
+    assert {losses.shape for losses in measured.tuned.values()} == {(2, NUM_HELDOUT - 1)}
+    everything = np.concatenate([measured.base[None], *measured.tuned.values()])
+    assert len(np.unique(everything[:, 0])) == 7  # seven models: each training is its own
+
+
+def test_a_second_run_trains_and_measures_nothing(project, monkeypatch):
+    _, measured = project
+    monkeypatch.setattr(evaluation, "measure_losses", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("motive.stages.finetuning.training_loss", lambda *_: pytest.fail("trained again"))
+    again = selection.measure(params_of(), ["motive", "random"], range(2), None)
+    for name in ("motive", "random"):
+        np.testing.assert_array_equal(again.tuned[name], measured.tuned[name])
+
+
+def test_the_numbers_are_those_of_the_losses(project):
+    _, measured = project
+    numbers = selection.summarise(measured, params_of())
+    motive, random = measured.tuned["motive"], measured.tuned["random"]
+    assert numbers["motive_minus_random_mean"] == pytest.approx(np.mean(motive - random))
+    assert (
+        numbers["motive_minus_random_low"]
+        <= numbers["motive_minus_random_mean"]
+        <= numbers["motive_minus_random_high"]
+    )
+    assert numbers["motive_improved_fraction"] == np.mean(motive < measured.base)
+    assert numbers["motion_magnitude_minus_random_mean"] == pytest.approx(
+        np.mean(measured.tuned["motion_magnitude"] - random)
+    )
+    assert (numbers["num_seeds"], numbers["num_heldout"], numbers["num_selected"]) == (2, 4, 3)
+    assert all(isinstance(value, int | float) for value in numbers.values())
+
+
+def test_the_interval_is_wide_where_seeds_differ_and_narrow_where_all_agrees():
+    clips = np.random.default_rng(0).normal(size=200)
+    alike, apart = np.stack([clips] * 3), np.stack([clips - 1, clips, clips + 1])
+    ends = (selection.crossed_interval(values, 0) for values in (alike, apart))
+    narrow, wide = (high - low for low, high in ends)
+    assert narrow == pytest.approx(2 * 1.96 * clips.std() / 200**0.5, rel=0.1)
+    assert wide > 3 * narrow
+    assert selection.crossed_interval(np.full((3, 4), 0.5), 0) == pytest.approx((0.5, 0.5))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        seeds, clips = rng.normal(size=(20, 1)), rng.normal(size=(1, 50))
+        low, high = selection.crossed_interval(seeds + clips + rng.normal(size=(20, 50)), trial, draws=500)
+        hits += low <= 0 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_the_command_prints_tables_and_writes_flat_json(project, monkeypatch):
+    monkeypatch.setattr(selection, "load_params", lambda: params_of())
+    import typer
+
+    app = typer.Typer()
+    app.command()(selection.main)
+    arguments = ["--json", "numbers.json", "--seeds", "2", "--limit-heldout", "3", "--learning-rate", "0.002"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "160"})
+    assert done.exit_code == 0
+    assert "minus random" in done.stdout
+    numbers = json.loads(Path("numbers.json").read_text())
+    assert (numbers["num_heldout"], numbers["learning_rate"], numbers["steps"]) == (3, 0.002, 2)
+    with pytest.raises(ValueError, match="--also best"):
+        CliRunner().invoke(app, ["--also", "best"], catch_exceptions=False)
