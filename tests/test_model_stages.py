@@ -120,7 +120,7 @@ def test_frames_that_do_not_fit_are_refused_with_a_number_that_does(config, time
         backbones.latent_shape(model, num_frames, 32, 32)
     better = int(str(error.value).split()[-1])
     assert better >= 2
-    assert backbones.latent_shape(model, better, 32, 32)
+    backbones.latent_shape(model, better, 32, 32)
 
 
 @pytest.mark.parametrize(("height", "width", "named"), [(40, 32, "height: 40"), (32, 50, "width: 50")])
@@ -286,7 +286,7 @@ def test_a_sketch_is_the_projected_gradient_of_the_motion_weighted_loss(sketched
 
 
 def test_a_mask_of_ones_is_the_plain_loss(sketched):
-    one = read_clips("pool")["clip_id"][1]
+    one = read_clips("pool")["clip_id"].tolist()[1]
     clip, made = tensors_of(POOL / "latents")[one], tensors_of(POOL / "sketches")[one]
     model, z, eps = backbones.load_transformer(*CPU), clip["latent"].float(), common_noise(0, SHAPE)
     text = backbones.padded([clip["text"].float()], 8)
@@ -329,7 +329,7 @@ def test_a_gradient_that_is_no_number_sets_its_clip_aside_and_the_run_goes_on(co
     sketches.run("pool", params_of())
     failures = read_table(POOL / "sketches/failures.parquet")
     assert failures["clip_id"].tolist() == [bad]
-    assert failures["reason"][0].startswith("the gradient is not finite")
+    assert failures["reason"].tolist()[0].startswith("the gradient is not finite")
     assert list(tensors_of(POOL / "sketches")) == [one for one in seen if one != bad]
 
 
@@ -409,9 +409,10 @@ def tune(**changes: Any) -> None:
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_loss_falls_on_clips_that_are_seen_often(copy, method):
     tune(method=method, steps=60, batch_size=3, learning_rate=2e-2)
-    losses = read_table(OUT / "losses.parquet")
-    assert losses["step"].tolist() == list(range(60))
-    assert losses["loss"].tail(15).mean() < 0.9 * losses["loss"].head(15).mean()
+    table = read_table(OUT / "losses.parquet")
+    assert table["step"].tolist() == list(range(60))
+    losses = table["loss"].to_numpy(float)
+    assert losses[-15:].mean() < 0.9 * losses[:15].mean()
 
 
 def velocity_of(model: Any) -> torch.Tensor:
@@ -503,7 +504,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(copy, method, caplog):
     assert not OUT.exists()
     caplog.set_level("INFO")
     tune(method=method)
-    assert "goes on at step 3" in caplog.text
+    assert "starts at step 3;" in caplog.text
     assert bytes_of(OUT) == unbroken
 
 

@@ -142,7 +142,7 @@ def pretrain(
         int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
     ] = None,
 ) -> None:
-    """Make the small model that ships with the project: vae, latents, transformer, package, card, in this order.
+    """Make the model that ships with the project: vae, latents, transformer, package, card, in this order.
 
     A killed training goes on at its last checkpoint.
     """

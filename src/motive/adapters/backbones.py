@@ -74,7 +74,7 @@ def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[i
     """[C,T,h,w] of a clip's latent.
 
     Raises:
-        ValueError: frames or sizes don't fit the model. Left alone, diffusers drops frames and crops in silence.
+        ValueError: frames or sizes don't fit the model. Left alone, diffusers drops and crops in silence.
     """
     time, space = read_strides(path)
     _, patch_h, patch_w = _config(path, "transformer")["patch_size"]
@@ -101,15 +101,15 @@ def torch_dtype(name: str) -> torch.dtype:
 
 def load_vae(path: str, device: str) -> Any:
     """The frozen VAE in float32: it is small, and its halves are visible."""
-    from diffusers import AutoencoderKLWan
+    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
-    vae = AutoencoderKLWan.from_pretrained(local_folder(path), subfolder="vae", dtype=torch.float32)
+    vae: Any = AutoencoderKLWan.from_pretrained(local_folder(path), subfolder="vae", dtype=torch.float32)
     return vae.to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def encode_video(vae: Any, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[Tensor, "C T h w"]:
-    """The mode of the VAE's posterior, normalised with the config's mean and standard deviation; on the CPU."""
+    """The mode of the VAE's posterior, normalised with the config's mean and deviation; on the CPU."""
     video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1
     mode = vae.encode(video.to(vae.dtype)).latent_dist.mode()[0].float()
     mean, std = (torch.tensor(x, device=mode.device).view(-1, 1, 1, 1) for x in _statistics(vae))
@@ -135,7 +135,7 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
     """The tokenizer and the frozen UMT5 encoder."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    encoder = UMT5EncoderModel.from_pretrained(
+    encoder: Any = UMT5EncoderModel.from_pretrained(
         local_folder(path), subfolder="text_encoder", dtype=torch_dtype(dtype)
     )
     tokenizer = AutoTokenizer.from_pretrained(local_folder(path), subfolder="tokenizer")
@@ -163,9 +163,9 @@ def padded(text: list[Tensor], max_tokens: int) -> Float[Tensor, "B S E"]:
 
 def load_transformer(path: str, dtype: str, device: str) -> nn.Module:
     """The trainable transformer (`WanTransformer3DModel`), with gradients on."""
-    from diffusers import WanTransformer3DModel
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
-    model = WanTransformer3DModel.from_pretrained(
+    model: Any = WanTransformer3DModel.from_pretrained(
         local_folder(path), subfolder="transformer", dtype=torch_dtype(dtype)
     )
     return model.to(device).requires_grad_(True)
@@ -199,7 +199,7 @@ def velocity(
 
 def load_pipeline(path: str, dtype: str, device: str, transformer: nn.Module | None = None) -> Any:
     """The whole `WanPipeline`, its VAE in float32, with another transformer in place of its own if given."""
-    from diffusers import WanPipeline
+    from diffusers import WanPipeline  # type: ignore[attr-defined]
     from diffusers.utils.logging import set_verbosity_error
 
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 TEXT_DIM = 64
@@ -14,8 +15,8 @@ PATCH, LATENT_CHANNELS, WIDTH = 4, 8, 32
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
-    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 picture has less to spare than a large one."""
-    from diffusers import AutoencoderKLWan
+    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 picture has little to spare."""
+    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
     return AutoencoderKLWan(
         base_dim=WIDTH,
@@ -34,13 +35,21 @@ def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] 
     )
 
 
+def patches(frames: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "R 48"]:
+    """The VAE's patches of frames [N,F,H,W,3], a row each, in [-1,1] and in the order of its channels."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
+
+    video = torch.from_numpy(frames.copy()).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    return patchify(video, PATCH).permute(0, 2, 3, 4, 1).flatten(0, 3)
+
+
 @torch.no_grad()
 def start_as_pca(vae: Any, patches: Float[Tensor, "N 48"], small: float = 0.5, loud: float = 8.0) -> None:
     """Set a VAE's weights so that it is the linear PCA of these patches; training then starts where PCA ends.
 
-    Residual branches begin silent. The RMS norm before each output divides by the length of the feature vector: beside
-    a loud constant channel small features pass it almost unchanged. SiLU(x) - SiLU(-x) = x, so each component travels
-    as a pair of opposite signs.
+    Residual branches begin silent. The RMS norm before each output divides by the length of the feature
+    vector: beside a loud constant channel small features pass it almost unchanged. SiLU(x) - SiLU(-x) = x, so
+    each component travels as a pair of opposite signs.
     """
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
@@ -74,12 +83,12 @@ def start_as_pca(vae: Any, patches: Float[Tensor, "N 48"], small: float = 0.5, l
 
 
 def build_transformer() -> Any:
-    """A `WanTransformer3DModel` whose tokens are 4x4 latent positions of one frame."""
-    from diffusers import WanTransformer3DModel
+    """A `WanTransformer3DModel` whose tokens are 2x2 latent positions of one frame."""
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
     return WanTransformer3DModel(
-        patch_size=(1, 4, 4),
-        num_attention_heads=4,
+        patch_size=(1, 2, 2),
+        num_attention_heads=3,
         attention_head_dim=64,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -128,9 +137,9 @@ def build_text_encoder(words: list[str]) -> tuple[Any, Any]:
 
 def save_pipeline(path: Path, vae: Any, transformer: Any, text_encoder: Any, tokenizer: Any) -> None:
     """Write a `WanPipeline` folder in diffusers layout, weights as fp16 safetensors."""
-    from diffusers import UniPCMultistepScheduler, WanPipeline
+    from diffusers import UniPCMultistepScheduler, WanPipeline  # type: ignore[attr-defined]
 
-    scheduler = UniPCMultistepScheduler(
+    scheduler: Any = UniPCMultistepScheduler(
         num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
     pipeline = WanPipeline(

@@ -16,7 +16,7 @@ def shifted(u: Tensor, shift: float) -> Tensor:
 
 
 def common_noise(seed: int, shape: tuple[int, int, int, int]) -> Float[Tensor, "C T h w"]:
-    """The one noise that all clips share, drawn latent frame by latent frame: a longer clip only adds frames."""
+    """The one noise that all clips share, drawn frame by frame: a longer clip only adds frames."""
     channels, num_frames, height, width = shape
     frames = [
         torch.randn(
@@ -40,6 +40,6 @@ def target_velocity(z: Tensor, eps: Tensor) -> Tensor:
 def motion_weighted_loss(
     v: Float[Tensor, "*B C T h w"], target: Float[Tensor, "*B C T h w"], W: Float[Tensor, "*B T h w"]
 ) -> Float[Tensor, "*B"]:
-    """Mean over latent positions and channels of W * (v - target)^2, one number a clip; W = 1 is the plain loss."""
+    """Mean over positions and channels of W * (v - target)^2, one number a clip; W = 1 is the plain loss."""
     error = (v - target).float().pow(2)
     return (W.float().unsqueeze(-4) * error).mean(dim=(-4, -3, -2, -1))

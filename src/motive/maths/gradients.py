@@ -9,8 +9,8 @@ from motive.maths.projection import Fastfood
 def sketch_gradient(loss: Float[Tensor, ""], model: nn.Module, projection: Fastfood) -> Float[Tensor, "D"]:
     """The projected gradient of a loss over all trainable parameters.
 
-    Each parameter's gradient is projected and dropped as soon as it is whole, so the whole gradient never exists: the
-    peak is the largest parameter.
+    Each parameter's gradient is projected and dropped as soon as it is whole, so the whole gradient never
+    exists: the peak is the largest parameter.
     """
     total = projection.zeros()
 

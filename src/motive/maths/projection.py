@@ -1,12 +1,12 @@
 """Fastfood in blocks: a gradient of any length to D numbers whose inner products it keeps.
 
-The paper (section 3) projects with P = 1/(xi sqrt(D)) S Q G Pi Q B. Here each parameter is cut into blocks of D entries, each
-with signs B and Gaussians G of its own, and the blocks are summed:
+The paper (section 3) projects with P = 1/(xi sqrt(D)) S Q G Pi Q B. Here each parameter is cut into
+blocks of D entries, each with signs B and Gaussians G of its own, and the blocks are summed:
 
     P g = 1/D  S Q  sum_k G_k Pi Q B_k g_k
 
 Q is linear, so one closing Hadamard transform serves all blocks and all parameters. Everything is drawn from
-(seed, parameter name), so the result does not depend on order, shard, device or on which other parameters there are.
+(seed, parameter name), so the result does not depend on order, shard, device or on the other parameters.
 """
 
 import torch
@@ -32,7 +32,7 @@ class Fastfood:
     def __init__(self, sizes: dict[str, int], dim: int, seed: int, device: str = "cpu") -> None:
         self.dim = dim
         self.blocks = {name: self._draw(name, size, seed, device) for name, size in sizes.items()}
-        # Q_D = Q_a (x) Q_b, so that a transform is two small matrix products: 2(a+b) operations an entry, not 2D.
+        # Q_D = Q_a (x) Q_b, so a transform is two small products: 2(a+b) operations an entry, not 2D.
         a = 1 << (dim.bit_length() // 2)
         self.q_a, self.q_b = hadamard(a).to(device), hadamard(dim // a).to(device)
         rng = torch.Generator().manual_seed(seed_of("fastfood", seed, "S"))
@@ -59,7 +59,7 @@ class Fastfood:
         return torch.zeros(self.dim, device=self.s.device)
 
     def add(self, total: Float[Tensor, "D"], name: str, gradient: Tensor) -> None:
-        """total += sum_k G_k Pi Q B_k g_k of one parameter's gradient, in float32, in slices of bounded memory."""
+        """total += sum_k G_k Pi Q B_k g_k of one parameter, in float32, in slices of bounded memory."""
         signs, permutation, gaussians = self.blocks[name]
         flat = gradient.detach().reshape(-1)
         for start in range(0, len(signs), 4096):

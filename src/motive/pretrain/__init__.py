@@ -1,1 +1,1 @@
-"""The recipe of models/tiny-wan: frames, vae, latents, transformer, package, card; see models/tiny-wan/README.md."""
+"""The recipe of models/tiny-wan, in the order of `motive pretrain`; see models/tiny-wan/README.md."""

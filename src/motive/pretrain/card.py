@@ -1,15 +1,15 @@
-"""Writes the model card of models/tiny-wan: how it was made, what it measures on unseen clips, what it draws."""
+"""Writes the model card of models/tiny-wan: how it was made, what it keeps, what it draws."""
 
 import json
 import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from motive.adapters import backbones
+from motive.formats.pictures import write_png
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
 from motive.pretrain import transformer, vae
 from motive.pretrain.frames import FPS, NUM_FRAMES, SIZE, draw_frames
@@ -27,7 +27,7 @@ def write_card(out: Path) -> None:
     torch.set_num_threads(1)
     numbers = vae_numbers(out) | {"heldout_denoising_loss": denoising_loss(out)}
     (out / "measures.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    cv2.imwrite(str(out / "samples.png"), samples(out)[..., ::-1])
+    write_png(out / "samples.png", samples(out))
     (out / "README.md").write_text(card(numbers))
     log.info("the card is %s/README.md; look at %s/samples.png", out, out)
 
@@ -53,7 +53,9 @@ def denoising_loss(out: Path) -> float:
     for i, frames in enumerate(tqdm(unseen.frames, desc="denoising", unit="clip")):
         z = backbones.encode_video(encoder, frames)
         text = backbones.encode_text(tokenizer, text_encoder, unseen.captions[i], transformer.MAX_TOKENS)
-        e, eps = backbones.padded([text], transformer.MAX_TOKENS), common_noise(0, tuple(z.shape))
+        channels, frames_, height, width = z.shape
+        e = backbones.padded([text], transformer.MAX_TOKENS)
+        eps = common_noise(0, (channels, frames_, height, width))
         for sigma in SIGMAS:
             v = backbones.velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma]), e)[0]
             losses.append(float(motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[0]))))
@@ -66,55 +68,70 @@ def samples(out: Path) -> np.ndarray:
     scenes = [sample_scene(np.random.default_rng([7, i]), MOTIONS[i // 2]) for i in range(2 * len(MOTIONS))]
     for i, scene in enumerate(tqdm(scenes, desc="samples", unit="video")):
         size = (NUM_FRAMES, *SIZE)
-        clips.append(backbones.generate(pipeline, scene.caption, size, transformer.MAX_TOKENS, STEPS, GUIDANCE, i))
+        clips.append(
+            backbones.generate(pipeline, scene.caption, size, transformer.MAX_TOKENS, STEPS, GUIDANCE, i)
+        )
         labels.append(scene.caption)
     return contact_sheet(clips, labels)
 
 
 def card(n: dict[str, float]) -> str:
     """The model card in Markdown."""
-    names = {"vae": "this VAE", "pca_1x4x4x8": "PCA, same strides and channels", "pca_2x4x4x16": "PCA 2x4x4, 16 channels (same rate)",
-             "still": "the median frame, held"}  # fmt: skip
-    rows = "\n".join(
-        f"| {label} | {n[f'{key}_psnr']:.1f} | {n[f'{key}_moving_psnr']:.1f} | "
-        + (f"{n[f'{key}_flow_correlation']:.2f} |" if f"{key}_flow_correlation" in n else "none |")
-        for key, label in names.items()
-    )
+    names = {
+        "vae": "this VAE",
+        "pca_1x4x4x8": "PCA, same strides and channels",
+        "pca_2x4x4x16": "PCA 2x4x4, 16 channels (same rate)",
+        "still": "the median frame, held",
+    }
+    t, v, sigmas = transformer, vae, ", ".join(map(str, SIGMAS))
+    share, size = f"{t.PHYSICAL_SHARE:.0%}", f"{SIZE[0]}x{SIZE[1]}"
     return f"""# tiny-wan
 
-A whole `WanPipeline` in a few megabytes: the real diffusers classes (`AutoencoderKLWan`, `WanTransformer3DModel`, a UMT5
-encoder), {NUM_FRAMES} frames of {SIZE[0]}x{SIZE[1]} at {FPS:g} fps. It knows one thing: the rendered world of `motive render`. It is made to be
-like its big sisters, good at looks and weak in motion: only {transformer.PHYSICAL_SHARE:.0%} of the clips it was trained on move as physics
-would have it; the others are still, moved by the camera alone, or wrong.
+A whole `WanPipeline` in a few megabytes: the real diffusers classes (`AutoencoderKLWan`,
+`WanTransformer3DModel`, a UMT5 encoder), {NUM_FRAMES} frames of {size} at {FPS:g} fps. It knows one thing:
+the world of `motive render`. It is made to be like its big sisters, good at looks and weak in motion: only
+{share} of the clips that it was trained on move as physics would have it; the others are still, moved
+by the camera alone, or wrong.
 
 ## How it was made
 
-    motive pretrain vae            # {vae.STEPS} steps of {vae.BATCH} windows of {vae.WINDOW} frames, starting as a linear PCA
-    motive pretrain latents        # {transformer.NUM_CLIPS} clips
-    motive pretrain transformer    # {transformer.STEPS} steps of {transformer.BATCH} clips
+    motive pretrain vae            # {v.STEPS} steps of {v.BATCH} windows of {v.WINDOW} frames, from a PCA
+    motive pretrain latents        # of {t.NUM_CLIPS} clips
+    motive pretrain transformer    # {t.STEPS} steps of {t.FRAMES} frames, in windows
     motive pretrain package
     motive pretrain card           # this page
 
-Seeds are in `src/motive/pretrain/`; none of its clips is in the pool, the queries or the held-out set. Each step resumes
-at its last checkpoint. Why the strides are 1x4x4: `docs/decisions/0003-tiny-wan.md`.
+Seeds are in `src/motive/pretrain/`; none of its clips is in the pool, the queries or the held-out set. Each
+step resumes at its last checkpoint. Why the strides are 1x4x4: `docs/decisions/0003-tiny-wan.md`.
 
 ## What it keeps
 
-Measured by `motive pretrain card` on {NUM_UNSEEN} unseen clips of the ten motions under a static camera. The flow correlation is
-Pearson's, of the optical flow (DIS) of original and reconstruction over all pixels.
+Measured by `motive pretrain card` on {NUM_UNSEEN} unseen clips of the ten motions under a static camera. The
+flow correlation is Pearson's, of the optical flow (DIS) of original and reconstruction over all pixels.
 
 | | PSNR, dB | PSNR where it moves, dB | flow correlation |
 |---|---|---|---|
-{rows}
+{rows(n, names)}
 
-Denoising loss of the transformer on the same clips (mean over sigma {", ".join(map(str, SIGMAS))}): {n["heldout_denoising_loss"]:.3f}.
+Denoising loss of the transformer on the same clips, mean over sigma {sigmas}:
+{n["heldout_denoising_loss"]:.3f}.
 
 ## What it draws
 
-`samples.png`: two prompts a motion, {STEPS} steps, guidance {GUIDANCE:g}.
+Two prompts a motion, {STEPS} steps, guidance {GUIDANCE:g}.
 
 ![samples](samples.png)
 
-In `WanPipeline` directly, a time stride of 1 makes diffusers add one frame to what you ask for; Motive passes latents of the
-right size instead.
+In `WanPipeline` directly, a time stride of 1 makes diffusers add one frame to what you ask for; Motive passes
+latents of the right size instead.
 """
+
+
+def rows(n: dict[str, float], names: dict[str, str]) -> str:
+    """The rows of the table of what each codec keeps."""
+    lines = []
+    for key, label in names.items():
+        flow = n.get(f"{key}_flow_correlation")
+        shown = "none" if flow is None else f"{flow:.2f}"
+        lines.append(f"| {label} | {n[f'{key}_psnr']:.1f} | {n[f'{key}_moving_psnr']:.1f} | {shown} |")
+    return "\n".join(lines)

@@ -29,8 +29,8 @@ class Drawn:
 def moving_region(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Pixels of an object that moves: mask bool [F,H,W] and flow [F,2,H,W] to bool [F,H,W].
 
-    The region of frame f is what the object covers in f or covered in f-1, if it moved between them; frame 0 borrows
-    the region of frame 1.
+    The region of frame f is what the object covers in f or covered in f-1, if it moved between them;
+    frame 0 borrows the region of frame 1.
     """
     before = np.concatenate([mask[:1], mask[:-1]])
     speed = np.hypot(flow[:, 0], flow[:, 1])
@@ -45,7 +45,9 @@ def draw_frames(name: str, num_clips: int, physical_share: float, seed: int) -> 
     recipe = {"num_clips": num_clips, "physical_share": physical_share, "seed": seed}
     done = folder / "recipe.json"
     shape = (num_clips, NUM_FRAMES, *SIZE)
-    if not (done.is_file() and {k: v for k, v in json.loads(done.read_text()).items() if k in recipe} == recipe):
+    if not (
+        done.is_file() and {k: v for k, v in json.loads(done.read_text()).items() if k in recipe} == recipe
+    ):
         _draw(folder, recipe, shape)
     notes = json.loads(done.read_text())
     return Drawn(
@@ -67,5 +69,6 @@ def _draw(folder: Path, recipe: dict, shape: tuple[int, ...]) -> None:
         frames[i], moving[i] = clip.frames, moving_region(clip.mask, clip.flow)
         captions.append(scene.caption)
         motions.append(scene.kind)
-    frames.flush(), moving.flush()
+    frames.flush()
+    moving.flush()
     (folder / "recipe.json").write_text(json.dumps({**recipe, "captions": captions, "motions": motions}))

@@ -44,9 +44,9 @@ def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float
 
 
 def flow_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of the optical flow of two sets of clips [N,F,H,W,3], over all pixels and components."""
-    flows = [np.stack([dis(clip, "medium")[1:] for clip in clips]).ravel() for clips in (a, b)]
-    return float(np.corrcoef(*flows)[0, 1])
+    """Pearson correlation of the optical flow of two sets of clips [N,F,H,W,3], over all pixels."""
+    flow_a, flow_b = (np.stack([dis(clip, "medium")[1:] for clip in clips]).ravel() for clips in (a, b))
+    return float(np.corrcoef(flow_a, flow_b)[0, 1])
 
 
 def measures(name: str, unseen: Unseen, reconstructed: np.ndarray) -> dict[str, float]:
@@ -68,7 +68,9 @@ def held_still(frames: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.median(frames, axis=1, keepdims=True), frames.shape).astype(np.uint8)
 
 
-def through_pca(train: np.ndarray, frames: np.ndarray, strides: tuple[int, int], num_channels: int) -> np.ndarray:
+def through_pca(
+    train: np.ndarray, frames: np.ndarray, strides: tuple[int, int], num_channels: int
+) -> np.ndarray:
     """Clips through a PCA of patches of (time, space) strides, fitted on other clips.
 
     Frame 0 is a patch of its own, repeated in time, as in a causal VAE.
@@ -90,5 +92,7 @@ def _patches(clip: np.ndarray, time: int, space: int) -> Tensor:
 
 def _unpatch(rows: Tensor, shape: tuple[int, ...], time: int, space: int) -> np.ndarray:
     t, h, w = (shape[0] + time - 1) // time, shape[1] // space, shape[2] // space
-    frames = rows.view(t, h, w, time, space, space, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * time, *shape[1:])
+    frames = (
+        rows.view(t, h, w, time, space, space, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * time, *shape[1:])
+    )
     return frames[time - 1 :].clamp(0, 255).round().byte().numpy()

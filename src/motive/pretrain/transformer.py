@@ -1,6 +1,7 @@
-"""Trains the tiny transformer and its text encoder on latents: good at looks, weak in motion, like its big sisters.
+"""Trains the tiny transformer and its text encoder: good at looks, weak in motion, like its sisters.
 
-Only a small share of its clips moves as physics would have it; most are still, moved by the camera, or wrong.
+Only a small share of its clips moves as physics would have it; most are still, moved by the camera, or
+wrong. It learns looks from single frames first, a dozen times cheaper than clips, and motion later.
 """
 
 import logging
@@ -13,28 +14,39 @@ from tqdm import tqdm
 from motive.adapters import backbones
 from motive.adapters.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
-from motive.maths.training import batch_rows, learning_rate, rng_of, training_loss
-from motive.pretrain.frames import WORK, draw_frames
+from motive.maths.training import learning_rate, rng_of, training_loss
+from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 from motive.world.scenes import vocabulary
 
 NUM_CLIPS, PHYSICAL_SHARE, SEED = 5000, 0.15, 2_000_002
-STEPS, BATCH, PEAK_RATE, WARMUP = 3500, 8, 1e-3, 200
+STEPS, FRAMES, PEAK_RATE, WARMUP = 9000, 52, 1e-3, 200
+LENGTHS = (1, 4, 13)  # frames of a window; a step has FRAMES in all
+EARLY, LATE, LATE_FROM = (
+    (0.7, 0.2, 0.1),
+    (0.2, 0.2, 0.6),
+    0.5,
+)  # shares of the lengths, before and after half of the steps
 SHIFT, MAX_TOKENS, DROP_TEXT = 3.0, 32, 0.1
 CHECKPOINT, LATENTS = WORK / "transformer.safetensors", WORK / "latents.safetensors"
 log = logging.getLogger("motive")
 
 
 def encode_latents() -> None:
-    """Encode the transformer's clips with the trained VAE: posterior modes and their statistics, kept in one file."""
+    """Encode the transformer's clips with the trained VAE: normalised latents and their statistics."""
     from safetensors.torch import save_file
 
     drawn = draw_frames("transformer", NUM_CLIPS, PHYSICAL_SHARE, SEED)
     torch.set_num_threads(1)
     vae = load_trained_vae()
-    modes = [backbones.encode_video(vae, frames) for frames in tqdm(drawn.frames, desc="latents", unit="clip")]
+    modes = [
+        backbones.encode_video(vae, frames) for frames in tqdm(drawn.frames, desc="latents", unit="clip")
+    ]
     z = torch.stack(modes)
     mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
-    save_file({"latent": ((z - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)).half(), "mean": mean, "std": std}, LATENTS)
+    save_file(
+        {"latent": ((z - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)).half(), "mean": mean, "std": std},
+        LATENTS,
+    )
     log.info("latents are in %s; next: motive pretrain transformer", LATENTS)
 
 
@@ -58,13 +70,24 @@ class Conditioned(nn.Module):
 
     def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask [B,S], padded to the length that the pipeline will use."""
-        encoded = self.tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
+        encoded = self.tokenizer(
+            captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+        )
         return encoded.input_ids, encoded.attention_mask
 
     def forward(self, noised: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """noised [B,C,T,h,w], sigma [B] -> velocity [B,C,T,h,w]."""
         text = self.text(ids, mask).last_hidden_state * mask[..., None]
         return backbones.velocity(self.transformer, noised, sigma, text)
+
+
+def window_at(step: int, steps: int, num_clips: int) -> tuple[Tensor, slice]:
+    """The clips of a step and the frames that it sees of each."""
+    rng = rng_of("window", SEED, step)
+    shares = torch.tensor(EARLY if step < LATE_FROM * steps else LATE)
+    length = LENGTHS[int(torch.multinomial(shares, 1, generator=rng))]
+    start = int(torch.randint(NUM_FRAMES - length + 1, (), generator=rng))
+    return torch.randint(num_clips, (FRAMES // length,), generator=rng), slice(start, start + length)
 
 
 def train_transformer(steps: int = STEPS) -> None:
@@ -80,23 +103,33 @@ def train_transformer(steps: int = STEPS) -> None:
     model = Conditioned(vocabulary()).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     start = read_checkpoint(CHECKPOINT, model, optimizer)
-    progress = tqdm(range(start, steps), initial=start, total=steps, desc="transformer", unit="step", mininterval=10)
-    running = None
+    progress = tqdm(
+        range(start, steps), initial=start, total=steps, desc="transformer", unit="step", mininterval=10
+    )
+    running = dict.fromkeys(LENGTHS, 2.0)
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, PEAK_RATE, WARMUP)
+        rows, frames = window_at(step, steps, len(z))
         rng = rng_of("pretrain", step)
-        rows = batch_rows(step, BATCH, len(z), SEED)
-        dropped = torch.rand(BATCH, generator=rng) < DROP_TEXT
-        ids, mask = model.tokens(["" if drop else captions[row] for row, drop in zip(rows, dropped)])
+        dropped = torch.rand(len(rows), generator=rng) < DROP_TEXT
+        ids, mask = model.tokens(
+            ["" if drop else captions[row] for row, drop in zip(rows, dropped, strict=True)]
+        )
         with torch.autocast("cpu", torch.bfloat16):
-            loss = training_loss(lambda x, sigma: model(x, sigma, ids, mask), z[rows].float(), SHIFT, rng)
+            loss = training_loss(
+                lambda x, sigma, ids=ids, mask=mask: model(x, sigma, ids, mask),
+                z[rows][:, :, frames].float(),
+                SHIFT,
+                rng,
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        running = float(loss.detach()) if running is None else 0.99 * running + 0.01 * float(loss.detach())
-        progress.set_postfix(loss=f"{running:.4f}")
+        length = frames.stop - frames.start
+        running[length] += 0.02 * (float(loss.detach()) - running[length])
+        progress.set_postfix({f"{length} frames": f"{loss:.3f}" for length, loss in running.items()})
         if (step + 1) % 250 == 0 or step + 1 == steps:
             write_checkpoint(CHECKPOINT, step + 1, model, optimizer)
     log.info("the transformer is in %s; next: motive pretrain package", CHECKPOINT)

@@ -1,17 +1,18 @@
 """Trains the tiny VAE so that it keeps what moves.
 
-Whole frames, short runs of them; L1 on pixels and on their change in time, both weighted towards the moving region:
-a plain loss smears small moving objects away, because they are a small part of the picture.
+Whole frames, short runs of them; L1 on pixels and on their change in time, both weighted towards the moving
+region: a plain loss smears moving objects away, because they are a small part of the picture.
 """
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from motive.adapters.tiny_wan import PATCH, build_vae, start_as_pca
+from motive.adapters.tiny_wan import build_vae, patches, start_as_pca
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
 from motive.maths.training import learning_rate
 from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
@@ -29,14 +30,17 @@ def batch_at(step: int, frames: np.ndarray, moving: np.ndarray) -> tuple[torch.T
     clips = rng.integers(len(frames), size=BATCH)
     starts = 4 * rng.integers((NUM_FRAMES - WINDOW) // 4 + 1, size=BATCH)
     flips = rng.choice([-1, 1], size=BATCH)
-    window = [np.s_[clip, start : start + WINDOW, :, ::flip] for clip, start, flip in zip(clips, starts, flips)]
+    window = [
+        np.s_[clip, start : start + WINDOW, :, ::flip]
+        for clip, start, flip in zip(clips, starts, flips, strict=True)
+    ]
     video = torch.from_numpy(np.stack([frames[at] for at in window])).permute(0, 4, 1, 2, 3) / 127.5 - 1
     weight = 1 + MOVING_WEIGHT * torch.from_numpy(np.stack([moving[at] for at in window]))[:, None].float()
     return video.contiguous(), weight
 
 
-def loss_of(vae: torch.nn.Module, video: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted L1 of pixels and of their change, plus a touch of KL: (loss, unweighted mean squared error)."""
+def loss_of(vae: Any, video: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted L1 of pixels and of their change, plus a touch of KL: (loss, plain squared error)."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = vae.encode(video).latent_dist
         decoded = vae.decode(posterior.sample()).sample.float()
@@ -44,14 +48,6 @@ def loss_of(vae: torch.nn.Module, video: torch.Tensor, weight: torch.Tensor) -> 
     change = (decoded.diff(dim=2) - video.diff(dim=2)) * weight[:, :, 1:]
     kl = posterior.kl().mean() / posterior.mean[0].numel()
     return error.abs().mean() + change.abs().mean() + KL_WEIGHT * kl, (decoded - video).pow(2).mean()
-
-
-def patches(frames: np.ndarray) -> torch.Tensor:
-    """The VAE's patches of frames [N,F,H,W,3] as rows [N*F*H/4*W/4, 48] in [-1,1], in the order of its channels."""
-    from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
-
-    video = torch.from_numpy(frames.copy()).permute(0, 4, 1, 2, 3) / 127.5 - 1
-    return patchify(video, PATCH).permute(0, 2, 3, 4, 1).flatten(0, 3)
 
 
 def train_vae(steps: int = STEPS) -> None:

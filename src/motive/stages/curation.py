@@ -48,8 +48,9 @@ def run(params: Params) -> None:
 
 
 def trainable(ranking: pd.DataFrame) -> pd.DataFrame:
-    """The clips that could be trained on, the best first: still ones too, which only influence can't choose."""
-    return ranking[ranking["ok"] | (ranking["reason"] == STILL)].sort_values("rank")
+    """The clips that could be trained on, the best first: still ones too, which influence alone refuses."""
+    usable: Any = ranking[ranking["ok"] | (ranking["reason"] == STILL)]
+    return usable.sort_values("rank")
 
 
 def num_wanted(fraction: float, num_pool: int) -> int:
@@ -62,7 +63,7 @@ def num_wanted(fraction: float, num_pool: int) -> int:
 
 def by_influence(usable: pd.DataFrame, curation: Curation) -> Chosen:
     """The ranking's own order; a clip without motion has no influence."""
-    usable = usable[usable["ok"]]
+    usable = usable.loc[usable["ok"]]
     num_queries = json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"]
     pairs = zip(usable["votes"], usable["influence"], strict=True)
     return usable.assign(

@@ -28,8 +28,7 @@ VERSION = 1  # raise it when the same recipe comes to mean another training
 def run(params: Params) -> None:
     """Fine-tune on data/curation/subset.parquet; a killed run goes on at its last checkpoint."""
     train(params, read_table(Path("data/curation/subset.parquet"))["clip_id"].tolist(), OUT)
-    log.info("finetuning: look at %s; the model is beside it", OUT / "losses.parquet")
-    log.info("finetuning: next: motive evaluation")
+    log.info("finetuning: look at %s; next: motive evaluation", OUT)
 
 
 def train(params: Params, clip_ids: list[str], out: Path) -> None:
@@ -49,9 +48,8 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
     accelerator = Accelerator(mixed_precision=f.mixed_precision, cpu=model.device == "cpu")
     device, num_processes = accelerator.device, accelerator.num_processes
     torch.set_num_threads(1)  # sums in one order: the same bytes on every run
-    transformer: Any = backbones.load_transformer(
-        model.path, "float32" if f.method == "full" else model.dtype, str(device)
-    )
+    dtype = "float32" if f.method == "full" else model.dtype
+    transformer: Any = backbones.load_transformer(model.path, dtype, str(device))
     if f.method == "lora":
         add_lora(transformer, f.lora_rank, f.seed)
     if f.gradient_checkpointing:
@@ -60,21 +58,18 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
     optimizer: Any = torch.optim.AdamW(trained, lr=f.learning_rate, weight_decay=f.weight_decay)
     millions = [sum(p.numel() for p in ps) / 1e6 for ps in (trained, transformer.parameters())]
     log.info("finetuning: %s, %.2f M of %.2f M parameters on %d clips", f.method, *millions, len(clip_ids))
-    log.info("finetuning: %d steps of %d clips on each of %d processes", f.steps, f.batch_size, num_processes)
 
     # Where an earlier run of the same recipe stopped.
-    settings = f.model_dump(exclude={"checkpointing_steps"})
-    settings |= {"dtype": model.dtype, "max_tokens": max_tokens}
-    settings |= {"clip_ids": clip_ids, "num_processes": num_processes}
-    inputs = {"latents": read_manifest(LATENTS)["digest"]}
-    inputs |= {"model": backbones.fingerprint(model.path, "transformer")}
+    settings = {**f.model_dump(exclude={"checkpointing_steps"}), "clip_ids": clip_ids}
+    settings |= {"dtype": model.dtype, "max_tokens": max_tokens, "num_processes": num_processes}
+    weights = backbones.fingerprint(model.path, "transformer")
+    inputs = {"latents": read_manifest(LATENTS)["digest"], "model": weights}
     recipe = Recipe("finetuning", VERSION, settings, inputs)
     checkpoint, history = recipe.store / "checkpoint.safetensors", recipe.store / "losses.parquet"
     start = read_checkpoint(checkpoint, transformer, optimizer)
     losses: list[Any] = read_table(history).head(start).to_dict("records") if start else []
     wrapped, optimizer = accelerator.prepare(transformer.train(), optimizer)
-    if start:
-        log.info("finetuning: goes on at step %d, from %s", start, checkpoint)
+    log.info("finetuning: starts at step %d; what is done is kept in %s", start, recipe.store)
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
         return backbones.velocity(wrapped, z, sigma, text)
@@ -120,8 +115,8 @@ def _write(transformer: Any, method: str, dtype: str, out: Path) -> None:
         save_lora(transformer, aside)
     shutil.rmtree(out / "transformer", ignore_errors=True)
     (out / "pytorch_lora_weights.safetensors").unlink(missing_ok=True)
-    for path in aside.rglob("*.safetensors"):
-        path.chmod(aside.stat().st_mode & 0o666)  # diffusers lets nobody but the owner read them
+    for path in aside.rglob("*.safetensors"):  # diffusers lets nobody but the owner read them
+        path.chmod(aside.stat().st_mode & 0o666)
     for path in aside.iterdir():
         os.replace(path, out / path.name)
     aside.rmdir()

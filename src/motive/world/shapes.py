@@ -49,7 +49,7 @@ OUTLINES: dict[str, tuple[Array, ...]] = {
 SHAPES = tuple(OUTLINES)
 
 # A texture gives the share [H,W] of the accent colour at object coordinates u, v in radii.
-TEXTURE_FIELDS: dict[str, Callable[[Array, Array], Array]] = {
+TEXTURE_FIELDS: dict[str, Callable[[Array, Array], np.ndarray]] = {
     "solid": lambda u, v: np.zeros_like(u),
     "striped": lambda u, v: np.mod(u / 0.72 + 0.25, 1) < 0.5,
     "dotted": lambda u, v: np.hypot(np.mod(u, 0.8) - 0.4, np.mod(v + 0.3, 0.8) - 0.4) < 0.25,
