@@ -28,7 +28,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def params(**clips: object) -> Params:
     tree = SHIPPED.model_dump()
-    tree["clips"] |= {"source": {"pool": "pool", "queries": "queries"}} | clips
+    source = {"pool": "pool", "queries": "queries"}
+    tree["clips"] |= {"source": source, "num_frames": 17, "fps": 12.0} | clips
     tree["evaluation"]["clips"] = "queries"
     return Params.model_validate(tree | {"workers": 1, "shards": {"size": 3}})
 

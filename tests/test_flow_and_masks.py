@@ -51,6 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def settings(**changed: object) -> Params:
     """params.yaml as shipped, but two clips a shard, one worker, and what is changed: section_key=value."""
     values: dict[str, Any] = load_params(REPOSITORY / "params.yaml").model_dump()
+    values["clips"] |= {"num_frames": 17, "fps": 12.0}
     values |= {"workers": 1, "shards": {"size": 2}}
     values["model"]["path"] = "model"
     for name, value in changed.items():

@@ -88,7 +88,7 @@ def build_transformer() -> Any:
 
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),
-        num_attention_heads=3,
+        num_attention_heads=2,
         attention_head_dim=64,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,

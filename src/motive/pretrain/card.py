@@ -26,6 +26,7 @@ def write_card(out: Path) -> None:
     """Measure the packaged model and write README.md, measures.json and samples.png into its folder."""
     torch.set_num_threads(1)
     numbers = vae_numbers(out) | {"heldout_denoising_loss": denoising_loss(out)}
+    numbers |= json.loads((out / "training.json").read_text())
     (out / "measures.json").write_text(json.dumps(numbers, indent=1) + "\n")
     write_png(out / "samples.png", samples(out))
     (out / "README.md").write_text(card(numbers))
@@ -97,12 +98,13 @@ by the camera alone, or wrong.
 
     motive pretrain vae            # {v.STEPS} steps of {v.BATCH} windows of {v.WINDOW} frames, from a PCA
     motive pretrain latents        # of {t.NUM_CLIPS} clips
-    motive pretrain transformer    # {t.STEPS} steps of {t.FRAMES} frames, in windows
+    motive pretrain transformer    # {n["steps"]} steps of {t.FRAMES} frames
     motive pretrain package
     motive pretrain card           # this page
 
-Seeds are in `src/motive/pretrain/`; none of its clips is in the pool, the queries or the held-out set. Each
-step resumes at its last checkpoint. Why the strides are 1x4x4: `docs/decisions/0003-tiny-wan.md`.
+The weights are of step {n["step"]}. Seeds are in `src/motive/pretrain/`; none of its clips is in the pool,
+the queries or the held-out set. Each step resumes at its last checkpoint. Why the strides are 1x4x4:
+`docs/decisions/0003-tiny-wan.md`.
 
 ## What it keeps
 

@@ -4,6 +4,7 @@ Only a small share of its clips moves as physics would have it; most are still, 
 wrong. It learns looks from single frames first, a dozen times cheaper than clips, and motion later.
 """
 
+import json
 import logging
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 from motive.world.scenes import vocabulary
 
 NUM_CLIPS, PHYSICAL_SHARE, SEED = 5000, 0.15, 2_000_002
-STEPS, FRAMES, PEAK_RATE, WARMUP = 9000, 52, 1e-3, 200
+STEPS, FRAMES, PEAK_RATE, WARMUP = 2200, 52, 1e-3, 200
 LENGTHS = (1, 4, 13)  # frames of a window; a step has FRAMES in all
 EARLY, LATE, LATE_FROM = (
     (0.7, 0.2, 0.1),
@@ -141,8 +142,10 @@ def package(out: Path) -> None:
 
     statistics = load_file(LATENTS)
     model = Conditioned(vocabulary())
-    if not read_checkpoint(CHECKPOINT, model, torch.optim.AdamW(model.parameters())):
+    step = read_checkpoint(CHECKPOINT, model, torch.optim.AdamW(model.parameters()))
+    if not step:
         raise ValueError(f"{CHECKPOINT} is missing: run `motive pretrain transformer` first")
     vae = load_trained_vae(statistics["mean"], statistics["std"])
     save_pipeline(out, vae, model.transformer, model.text, model.tokenizer)
-    log.info("the model is in %s; next: motive pretrain card", out)
+    (out / "training.json").write_text(json.dumps({"step": step, "steps": STEPS}) + "\n")
+    log.info("the model, of step %d of %d, is in %s; next: motive pretrain card", step, STEPS, out)
