@@ -47,7 +47,7 @@ ui: .venv
 	touch $@
 
 data/world/.rendered: | .venv
-	motive render --out data/world
+	motive render --out data/world --workers 2
 	touch $@
 
 clean:
