@@ -1,6 +1,6 @@
 """Fastfood in blocks: a gradient of any length to D numbers whose inner products it keeps.
 
-The paper (section 3) projects with P = 1/(xi sqrt(D)) S Q G Pi Q B. Here each parameter is cut into
+The paper projects with P = 1/(xi sqrt(D)) S Q G Pi Q B. Here each parameter is cut into
 blocks of D entries, each with signs B and Gaussians G of its own, and the blocks are summed:
 
     P g = 1/D  S Q  sum_k G_k Pi Q B_k g_k
