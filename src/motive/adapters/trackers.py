@@ -44,10 +44,9 @@ def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Where the frame changed more than a codec changes it: bool [H,W].
 
-    H.264 refines still, smooth places from frame to frame, and DIS takes that for motion. On 30 rendered
-    static clips the fastest vector falls from 7.5 px/s (median; up to 46) to 0, and the error beside
-    moving objects from 0.44 to 0.23 px a frame; on them it stays at 0.29. The price: a camera that shakes
-    over a smooth wall goes unseen there (error 1.0 to 1.5 px a frame; pan 0.65 to 0.69, zoom 0.57 to 0.45).
+    H.264 refines still, smooth places from frame to frame, and DIS takes that for motion: most static clips
+    would not be still. The price is a camera that goes unseen over a smooth wall. Both are measured by
+    benchmarks/codec_noise.py.
     """
     import cv2
 

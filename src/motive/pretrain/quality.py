@@ -44,9 +44,12 @@ def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float
 
 
 def flow_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of the optical flow of two sets of clips [N,F,H,W,3], over all pixels."""
+    """Pearson correlation of the optical flow of two sets of clips [N,F,H,W,3], over all pixels.
+
+    NaN if nothing moves in one of them.
+    """
     flow_a, flow_b = (np.stack([dis(clip, "medium")[1:] for clip in clips]).ravel() for clips in (a, b))
-    return float(np.corrcoef(flow_a, flow_b)[0, 1])
+    return float(np.corrcoef(flow_a, flow_b)[0, 1]) if flow_a.any() and flow_b.any() else float("nan")
 
 
 def measures(name: str, unseen: Unseen, reconstructed: np.ndarray) -> dict[str, float]:

@@ -20,6 +20,7 @@ from motive.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 NUM_CLIPS, PHYSICAL_SHARE, SEED = 2000, 0.6, 1_000_001
 STEPS, BATCH, WINDOW, PEAK_RATE, WARMUP = 1500, 4, 9, 2e-4, 100
 MOVING_WEIGHT, KL_WEIGHT = 4.0, 1e-5
+KEEP_EVERY = 250  # steps
 CHECKPOINT = WORK / "vae.safetensors"
 log = logging.getLogger("motive")
 
@@ -70,6 +71,6 @@ def train_vae(steps: int = STEPS) -> None:
         optimizer.step()
         optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss:.4f}", psnr=f"{10 * math.log10(4 / float(mse.detach())):.1f}")
-        if (step + 1) % 250 == 0 or step + 1 == steps:
+        if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
             write_checkpoint(CHECKPOINT, step + 1, vae, optimizer)
     log.info("the VAE is in %s; next: motive pretrain latents", CHECKPOINT)

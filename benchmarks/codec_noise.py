@@ -1,0 +1,106 @@
+"""What does it cost to ignore changes as small as a codec's? The figures of docs/decisions/0002.
+
+    python benchmarks/codec_noise.py --json codec_noise.json
+
+Draws clips that no other seed draws, stores them as H.264, reads them back and tracks them as the pipeline
+does, with the rule of the tracker and without it.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import typer
+from tqdm import tqdm
+
+from motive.adapters import trackers
+from motive.formats.video import read_frames, write_video
+from motive.maths.motion_mask import is_still
+from motive.params import Params, load_params
+from motive.world import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
+
+SEED = 5_000_005
+BESIDE = 8  # pixels from an object within which a still place is beside it
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    num_clips: Annotated[int, typer.Option(min=1, help="Clips of each kind.")] = 50,
+) -> None:
+    """Track clips of known motion with and without the rule, and print a table."""
+    cv2.setNumThreads(1)
+    params = load_params()
+    kinds = ("static", "moving", *CAMERAS)
+    found = [row for kind in tqdm(kinds, unit="kind") for row in measures(kind, num_clips, params)]
+    names = sorted({name for name, _, _ in found})
+    numbers: dict[str, float] = {"num_clips": num_clips}
+    for name in names:
+        for column, rule in ((1, "without"), (2, "with")):
+            numbers[f"{name}_{rule}"] = float(np.mean([row[column] for row in found if row[0] == name]))
+    print_table(names, numbers)
+    if json_file:
+        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+
+
+def measures(kind: str, num_clips: int, params: Params) -> Iterator[tuple[str, float, float]]:
+    """Yield (what, without the rule, with it) for each clip of a kind."""
+    c, floor = params.clips, params.masks.floor
+    for i in range(num_clips):
+        rng = np.random.default_rng([SEED, i])
+        scene = sample_scene(rng, MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind)
+        clip = draw_clip(scene, c.num_frames, c.fps)
+        frames = through_codec(clip.frames, c.fps)
+        with patch.object(trackers, "_changed", lambda before, after: np.ones(before.shape, bool)):
+            without = trackers.dis(frames, params.optical_flow.preset)
+        ruled = trackers.dis(frames, params.optical_flow.preset)
+        if kind == "static":
+            grids = [trackers.keep_on_grid(flow, params.optical_flow.stride) for flow in (without, ruled)]
+            yield ("static_still", *(float(is_still(grid.float(), c.fps, floor)) for grid in grids))
+        for name, where in regions(kind, clip).items():
+            if where.any():
+                yield (f"error_{name}", *(error(flow, clip, where) for flow in (without, ruled)))
+
+
+def through_codec(frames: np.ndarray, fps: float) -> np.ndarray:
+    """Frames [F,H,W,3] as they come back from an mp4 of the project's own settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_video(Path(folder) / "clip.mp4", frames, fps)
+        return read_frames(Path(folder) / "clip.mp4", len(frames), fps, *frames.shape[1:3], "window")
+
+
+def regions(kind: str, clip: Clip) -> dict[str, np.ndarray]:
+    """Where to measure: bool [F-1,H,W] by name, in the frame that a vector starts from."""
+    before = clip.mask[:-1]
+    if kind == "static":
+        return {}
+    if kind != "moving":
+        return {kind: np.ones_like(before)}
+    reach = np.ones((2 * BESIDE + 1, 2 * BESIDE + 1), np.uint8)
+    near = np.stack([cv2.dilate(mask.astype(np.uint8), reach) > 0 for mask in before])
+    return {"on_objects": before, "beside_objects": near & ~before}
+
+
+def error(flow: np.ndarray, clip: Clip, where: np.ndarray) -> float:
+    """Mean distance from the true vectors in a region, in pixels a frame."""
+    return float(np.hypot(*(flow[1:] - clip.flow[1:].astype(np.float32)).transpose(1, 0, 2, 3))[where].mean())
+
+
+def print_table(names: list[str], numbers: dict[str, float]) -> None:
+    """A row a measure."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = "share of static clips that are still; mean error of the optical flow in px a frame"
+    table = Table("", "without the rule", "with it", title=title, title_justify="left")
+    for name in names:
+        table.add_row(name, *(f"{numbers[f'{name}_{rule}']:.2f}" for rule in ("without", "with")))
+    Console(markup=False, width=110).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
