@@ -23,11 +23,8 @@ NUM_CLIPS, PHYSICAL_SHARE, SEED = 10_000, 0.15, 2_000_002
 STEPS, FRAMES, WARMUP, THREADS = 14_000, 52, 200, 2
 PEAK_RATES = {"muon": 0.03, "adamw": 2e-3}  # of the blocks' matrices, and of all the rest
 LENGTHS = (1, 4, 13)  # frames of a window; a step has FRAMES in all
-EARLY, LATE, LATE_FROM = (
-    (0.7, 0.2, 0.1),
-    (0.2, 0.2, 0.6),
-    0.5,
-)  # shares of the lengths, before and after half of the steps
+EARLY, LATE = (0.7, 0.2, 0.1), (0.15, 0.15, 0.7)  # shares of the lengths, looks first
+LATE_FROM = 0.3  # of the steps
 SHIFT, MAX_TOKENS, DROP_TEXT = 2.0, 32, 0.1
 KEEP_EVERY = 250  # steps
 CHECKPOINT, LATENTS = WORK / "transformer.safetensors", WORK / "latents.safetensors"
