@@ -18,7 +18,7 @@ from motive.world.drawing import contact_sheet
 from motive.world.motions import MOTIONS
 from motive.world.scenes import sample_scene
 
-NUM_UNSEEN, SIGMAS, STEPS, GUIDANCE = 100, (0.2, 0.4, 0.6, 0.8, 0.95), 30, 4.0
+NUM_UNSEEN, SIGMAS, STEPS, GUIDANCE = 100, (0.2, 0.4, 0.6, 0.8, 0.95), 30, 1.5
 log = logging.getLogger("motive")
 
 
