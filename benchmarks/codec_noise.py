@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from unittest.mock import patch
 
 import cv2
@@ -28,6 +28,14 @@ SEED = 5_000_005
 BESIDE = 8  # pixels from an object within which a still place is beside it
 
 
+class Row(NamedTuple):
+    """One measure of one clip."""
+
+    name: str
+    without: float
+    ruled: float
+
+
 def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
     num_clips: Annotated[int, typer.Option(min=1, help="Clips of each kind.")] = 50,
@@ -37,19 +45,19 @@ def main(
     params = load_params()
     kinds = ("static", "moving", *CAMERAS)
     found = [row for kind in tqdm(kinds, unit="kind") for row in measures(kind, num_clips, params)]
-    names = sorted({name for name, _, _ in found})
+    names = sorted({row.name for row in found})
     numbers: dict[str, float] = {"num_clips": num_clips}
     for name in names:
-        for column, rule in ((1, "without"), (2, "with")):
-            numbers[f"{name}_{rule}"] = float(np.mean([row[column] for row in found if row[0] == name]))
+        numbers[f"{name}_without"] = float(np.mean([row.without for row in found if row.name == name]))
+        numbers[f"{name}_with"] = float(np.mean([row.ruled for row in found if row.name == name]))
     print_table(names, numbers)
     if json_file:
         json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
 
 
-def measures(kind: str, num_clips: int, params: Params) -> Iterator[tuple[str, float, float]]:
-    """Yield (what, without the rule, with it) for each clip of a kind."""
-    c, floor = params.clips, params.masks.floor
+def measures(kind: str, num_clips: int, params: Params) -> Iterator[Row]:
+    """Yield what there is to measure of each clip of a kind, without the rule and with it."""
+    c = params.clips
     for i in range(num_clips):
         rng = np.random.default_rng([SEED, i])
         scene = sample_scene(rng, MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind)
@@ -59,18 +67,24 @@ def measures(kind: str, num_clips: int, params: Params) -> Iterator[tuple[str, f
             without = trackers.dis(frames, params.optical_flow.preset)
         ruled = trackers.dis(frames, params.optical_flow.preset)
         if kind == "static":
-            grids = [trackers.keep_on_grid(flow, params.optical_flow.stride) for flow in (without, ruled)]
-            yield ("static_still", *(float(is_still(grid.float(), c.fps, floor)) for grid in grids))
+            yield Row("static_still", still(without, params), still(ruled, params))
         for name, where in regions(kind, clip).items():
             if where.any():
-                yield (f"error_{name}", *(error(flow, clip, where) for flow in (without, ruled)))
+                yield Row(f"error_{name}", error(without, clip, where), error(ruled, clip, where))
+
+
+def still(flow: np.ndarray, params: Params) -> float:
+    """1 if the pipeline would call the clip still, else 0."""
+    grid = trackers.keep_on_grid(flow, params.optical_flow.stride).float()
+    return float(is_still(grid, params.clips.fps, params.masks.floor))
 
 
 def through_codec(frames: np.ndarray, fps: float) -> np.ndarray:
     """Frames [F,H,W,3] as they come back from an mp4 of the project's own settings."""
     with tempfile.TemporaryDirectory() as folder:
         write_video(Path(folder) / "clip.mp4", frames, fps)
-        return read_frames(Path(folder) / "clip.mp4", len(frames), fps, *frames.shape[1:3], "window")
+        height, width = frames.shape[1:3]
+        return read_frames(Path(folder) / "clip.mp4", len(frames), fps, height, width, "window")
 
 
 def regions(kind: str, clip: Clip) -> dict[str, np.ndarray]:
