@@ -83,7 +83,7 @@ class Conditioned(nn.Module):
 def optimizers_of(model: Conditioned) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices of the transformer's blocks, AdamW for all the rest.
 
-    In a minute of single frames Muon came to a loss that AdamW needs several for (docs/decisions/0003).
+    In a minute of single frames it came further than AdamW alone: docs/decisions/0003.
     """
     matrices = {p for p in model.transformer.blocks.parameters() if p.ndim == 2}
     rest = [p for p in model.parameters() if p not in matrices]
