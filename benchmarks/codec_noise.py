@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from motive.adapters import trackers
+from motive.adapters import dis, trackers
 from motive.formats.video import read_frames, write_video
 from motive.maths.motion_mask import is_still
 from motive.params import Params, load_params
@@ -63,7 +63,7 @@ def measures(kind: str, num_clips: int, params: Params) -> Iterator[Row]:
         scene = sample_scene(rng, MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind)
         clip = draw_clip(scene, c.num_frames, c.fps)
         frames = through_codec(clip.frames, c.fps)
-        with patch.object(trackers, "_changed", lambda before, after: np.ones(before.shape, bool)):
+        with patch.object(dis, "_changed", lambda before, after: np.ones(before.shape, bool)):
             without = trackers.dis(frames, params.optical_flow.preset)
         ruled = trackers.dis(frames, params.optical_flow.preset)
         if kind == "static":

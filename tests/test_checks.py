@@ -25,6 +25,8 @@ CLIPS = pd.DataFrame(
         "width": 64,
         "fps": 12.0,
         "duration": 17 / 12,
+        "start": 0.0,
+        "end": 17 / 12,
         "sha256": [f"{n:064x}" for n in range(4)],
     }
 )

@@ -66,7 +66,21 @@ def use(videos: Path, *kinds: str) -> dict[str, str]:
     for kind in kinds:
         sha256 = hashlib.sha256((videos / f"{kind}.mp4").read_bytes()).hexdigest()
         rows.append(
-            (clip_id(sha256, kind), f"{kind}.mp4", str(videos), kind, "", 17, 64, 64, 12.0, 17 / 12, sha256)
+            (
+                clip_id(sha256, kind),
+                f"{kind}.mp4",
+                str(videos),
+                kind,
+                "",
+                17,
+                64,
+                64,
+                12.0,
+                17 / 12,
+                0.0,
+                17 / 12,
+                sha256,
+            )
         )
     write_clips("pool", pd.DataFrame(rows, columns=list(COLUMNS)))
     return {row[3]: row[0] for row in rows}
@@ -223,7 +237,8 @@ def test_clips_that_dont_fit_the_model_are_refused(videos: Path) -> None:
 def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
     ids = use(videos, "slide", "roll")
     recipe = optical_flow.make_recipe(settings())
-    shards.write_part(recipe, {ids["roll"]: {"flow": torch.full((17, 2, 16, 16), torch.inf)}}, {})
+    bad = {"flow": torch.full((17, 2, 16, 16), torch.inf), "confidence": torch.zeros(17, 16, 16)}
+    shards.write_part(recipe, {ids["roll"]: bad}, {})
     with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
         optical_flow.run("pool", settings())
 

@@ -106,7 +106,7 @@ def write_part_of_clips(part: str, motions: list[str], videos: bool = True) -> l
             "height": 32,
             "width": 32,
         }
-        rows.append(row | {"fps": 12.0, "duration": 5 / 12})
+        rows.append(row | {"fps": 12.0, "duration": 5 / 12, "start": 0.0, "end": 5 / 12})
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("clip_id")
     write_clips(part, table)
     return table["clip_id"].tolist()

@@ -19,6 +19,8 @@ COLUMNS = {
     "width": "int64",
     "fps": "float64",  # mean frame rate
     "duration": "float64",  # seconds
+    "start": "float64",  # seconds of the file at which the clip begins
+    "end": "float64",  # ... and ends
     "sha256": "str",  # of the file
 }
 FAILURES = {"file": "str", "reason": "str"}
@@ -36,6 +38,11 @@ def clip_id(sha256: str, caption: str) -> str:
 def clip_path(row: Any) -> Path:
     """The video file of a row (a Series, or a tuple of `itertuples`)."""
     return Path(row.source) / row.video
+
+
+def clip_span(row: Any) -> dict[str, Any]:
+    """Which part of its file a clip is, as `stream_frames` takes it."""
+    return {"start": float(row.start), "end": float(row.end)}
 
 
 def clips_folder(part: str) -> Path:

@@ -68,7 +68,17 @@ def probe(path: Path, max_pixels: int | None = None) -> Probe:
     return _plausible(Probe(num_frames, height, width, round(num_frames / duration, 3), round(duration, 6)))
 
 
-def read_frames(
+def read_frames(path: Path, num_frames: int, *rest: Any, **how: Any) -> np.ndarray:
+    """All of `stream_frames`, which see, as one array, uint8 [F,H,W,3]."""
+    stream = stream_frames(path, num_frames, *rest, **how)
+    first = next(stream)
+    frames = np.empty((num_frames, *first.shape), np.uint8)
+    for k, frame in enumerate(chain([first], stream)):
+        frames[k] = frame
+    return frames
+
+
+def stream_frames(
     path: Path,
     num_frames: int,
     fps: float,
@@ -76,10 +86,13 @@ def read_frames(
     width: int,
     resample: Literal["window", "stretch"],
     max_pixels: int | None = None,
-) -> np.ndarray:
-    """Read RGB frames, uint8 [F,H,W,3], frame k being the one on the screen at its moment.
+    start: float = 0.0,
+    end: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield RGB frames, uint8 [H,W,3], frame k being the one on the screen at its moment.
 
-    `window`: moment k / fps from the start. `stretch`: evenly from the first frame to the last, at any rate.
+    The part of the file from `start` to `end` (seconds from its first frame; None: to the last) is the clip.
+    `window`: moment k / fps from its start. `stretch`: evenly from its first frame to its last, at any rate.
     Scaled to cover height x width and cropped in the centre.
 
     Raises:
@@ -88,17 +101,19 @@ def read_frames(
     if resample == "stretch":
         with _opened(path, max_pixels) as (container, stream):
             count, duration = _count(container, stream)
-        moments = np.linspace(0, duration * (count - 1) / count, num_frames)
+        last = duration * (count - 1) / count
+        moments = np.linspace(start, last if end is None else min(last, end - duration / count), num_frames)
     else:
-        moments = np.arange(num_frames) / fps
-    frames = np.empty((num_frames, height, width, 3), np.uint8)
+        moments = start + np.arange(num_frames) / fps
     with _opened(path, max_pixels) as (container, stream):
         pose, before = None, None
-        for k, frame in enumerate(_on_screen(_decoded(container, stream), moments)):
+        picture = np.empty(0, np.uint8)
+        for frame in _on_screen(_decoded(container, stream), moments):
             pose = pose or read_pose(frame, stream)
-            frames[k] = frames[k - 1] if frame is before else standardised(frame, pose, height, width)
+            if frame is not before:
+                picture = standardised(frame, pose, height, width)
             before = frame
-    return frames
+            yield picture
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:

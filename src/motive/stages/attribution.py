@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from motive.formats.clips import STILL, clip_path, read_clips
+from motive.formats.clips import STILL, clip_path, clip_span, read_clips
 from motive.formats.pictures import write_png
 from motive.formats.shards import read_manifest, read_stacked
 from motive.formats.sheets import Strip, spread, strip_sheet
@@ -222,6 +222,7 @@ def _strip(clip: Any, clips: Clips) -> np.ndarray:
         width,
         clips.resample,
         max_pixels=clips.max_pixels,
+        **clip_span(clip),
     )
     return spread(frames, FRAMES)
 

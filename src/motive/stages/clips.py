@@ -198,6 +198,7 @@ def _rows(entries: Iterable[Entry], read: dict[str, dict], source: str) -> tuple
             first[sha256] = entry.file
             names = {"clip_id": table.clip_id(sha256, caption), "video": entry.file, "source": source}
             rows.append({**names, "caption": caption, "motion": entry.motion, **reading})
+            rows[-1] |= {"start": 0.0, "end": reading["duration"]}
     return rows, failures
 
 

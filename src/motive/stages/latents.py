@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.adapters import backbones
-from motive.formats.clips import clip_path, read_clips
+from motive.formats.clips import clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
 from motive.params import Params
@@ -16,7 +16,7 @@ from motive.workers import deal
 log = logging.getLogger("motive")
 VERSION = 1  # raise it when the meaning of `latent` or `text` changes
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}
-Chunk = list[tuple[str, str, str]]  # (clip_id, file, caption)
+Chunk = list[tuple[str, str, dict[str, Any], str]]  # (clip_id, file, which part of it, caption)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def run(part: str, params: Params) -> None:
     log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), model.path)
 
     records: list[Any] = list(clips.itertuples())
-    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), row.caption) for row in records}
+    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), clip_span(row), row.caption) for row in records}
     chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
     work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
     todo = sum(map(len, chunks))
@@ -64,13 +64,13 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
     """Encode one chunk and keep it; returns its number of clips."""
     vae, tokenizer, encoder = _models(*work.model)
     done, failures = {}, {}
-    for clip_id, file, caption in chunk:
+    for clip_id, file, span, caption in chunk:
         if not Path(file).is_file():  # gone, not bad: remembered as a failure it would never be tried again
             raise ValueError(
                 f"clip {clip_id}: {file} is missing; bring it back, or run the clips stage again"
             )
         try:
-            frames = read_frames(Path(file), **work.frames)
+            frames = read_frames(Path(file), **work.frames, **span)
         except BadClip as error:
             failures[clip_id] = str(error)
             continue

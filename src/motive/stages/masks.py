@@ -12,7 +12,7 @@ import torch
 
 from motive.adapters.backbones import read_strides
 from motive.formats import shards
-from motive.formats.clips import clip_path, read_clips
+from motive.formats.clips import clip_path, clip_span, read_clips
 from motive.formats.pictures import Panel, motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
 from motive.formats.tables import read_table, write_table
@@ -122,7 +122,7 @@ def _panels(rows: pd.DataFrame, folder: Path, recipe: Recipe) -> Iterator[Panel]
     masks = dict(shards.read_done(recipe, clip_ids))
     records: list[Any] = list(rows.itertuples())
     for row in records:
-        frames = read_frames(clip_path(row), **recipe.params["clips"])
+        frames = read_frames(clip_path(row), **recipe.params["clips"], **clip_span(row))
         numbers = f"{row.speed:.1f} px/s, coverage {row.coverage:.2f}{', still' * bool(row.still)}"
         flow, mask = flows[row.clip_id]["flow"].float(), masks[row.clip_id]["mask"].float()
         yield Panel(row.caption, f"{row.clip_id}   {numbers}", frames, flow.numpy(), mask.numpy())

@@ -1,24 +1,28 @@
 """Clips -> optical flow between adjacent frames, kept as vectors on a coarse grid."""
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
-from motive.adapters.trackers import TRACKERS, keep_on_grid
+from motive.adapters.trackers import Tracker, keep_on_grid, load_tracker
 from motive.formats import shards
-from motive.formats.clips import clip_path, read_clips
+from motive.formats.clips import clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, Tensors
-from motive.formats.video import BadClip, read_frames
+from motive.formats.video import BadClip, stream_frames
 from motive.params import Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of `flow` changes
-STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what read_frames makes of a clip
-Job = tuple[str, Path]  # clip_id, video
+VERSION = 2  # raise it when the meaning of `flow` changes
+STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
+Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
 
 
 def run(part: str, params: Params) -> None:
@@ -29,11 +33,10 @@ def run(part: str, params: Params) -> None:
     """
     clips, out = read_clips(part), Path("data") / part / "optical_flow"
     clip_ids, size = clips["clip_id"].tolist(), params.shards.size
-    videos = dict(zip(clip_ids, map(clip_path, clips.itertuples()), strict=True))
+    records: list[Any] = list(clips.itertuples())
+    jobs = {row.clip_id: (row.clip_id, clip_path(row), clip_span(row)) for row in records}
     recipe = make_recipe(params)
-    chunks = [
-        [(clip_id, videos[clip_id]) for clip_id in ids] for ids in shards.pending(recipe, clip_ids, size)
-    ]
+    chunks = [[jobs[clip_id] for clip_id in ids] for ids in shards.pending(recipe, clip_ids, size)]
     todo = sum(map(len, chunks))
     log.info(
         "optical_flow %s: %d clips, %d of them to do with %s",
@@ -62,21 +65,29 @@ def do_chunk(chunk: list[Job], recipe: Recipe) -> int:
     """Track some clips and keep them; a clip that can't be decoded becomes a failure."""
     done: dict[str, Tensors] = {}
     failures: dict[str, str] = {}
-    for clip_id, video in chunk:
+    tracker = load_tracker(recipe.params["optical_flow"])
+    for clip_id, video, span in chunk:
         if not video.is_file():  # gone, not bad: remembered as a failure it would never be tried again
             raise ValueError(
                 f"clip {clip_id}: {video} is missing; bring it back, or run the clips stage again"
             )
         try:
-            frames = read_frames(video, **recipe.params["clips"])
+            frames = stream_frames(video, **recipe.params["clips"], **span)
+            done[clip_id] = track(frames, tracker, recipe.params["optical_flow"]["stride"])
         except BadClip as error:
             failures[clip_id] = str(error)
-            continue
-        settings = recipe.params["optical_flow"]
-        flow = TRACKERS[settings["tracker"]](frames, settings["preset"])
-        done[clip_id] = {"flow": keep_on_grid(flow, settings["stride"])}
     shards.write_part(recipe, done, failures)
     return len(chunk)
+
+
+def track(frames: Iterator[np.ndarray], tracker: Tracker, stride: int) -> Tensors:
+    """One clip's optical flow on the coarse grid; the frames stream by."""
+    kept = [
+        (keep_on_grid(flow, stride).half(), keep_on_grid(confidence, stride))
+        for flow, confidence in tracker(frames)
+    ]
+    flow, confidence = (torch.stack(values) for values in zip(*kept, strict=True))
+    return {"flow": flow, "confidence": (confidence * 255).round().to(torch.uint8)}
 
 
 def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame) -> None:
