@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 SIZE = (48, 80)  # height, width
+STABLE = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1"}  # else two encodings differ
 MILLISECOND = Fraction(1, 1000)
 
 
@@ -17,7 +18,8 @@ def encode(
 ) -> Path:
     """Write RGB or RGBA frames [F,H,W,C]; `times` in milliseconds make the rate vary."""
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=rate, options=how.get("options", {}))
+        options = (STABLE if codec == "libx264" else {}) | how.get("options", {})
+        stream: Any = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
         if "times" in how:
             stream.codec_context.time_base = MILLISECOND
