@@ -108,6 +108,8 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
         ("clips.source", {"pool": "a", "heldout": "b"}, "missing queries"),
         ("clips.source.Pool 2", "folder", "'Pool 2': allowed: name"),
         ("optical_flow.stride", 5, "is 5: must divide clips.height 64"),
+        ("optical_flow.tracker", "alltraker", "allowed: dis | raft | alltracker (did you mean alltracker?)"),
+        ("optical_flow.device", "gpu", "is 'gpu': allowed: text like"),
     ],
 )
 def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(tmp_path, key, value, said):
@@ -117,6 +119,29 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(tmp_path, key,
     assert said in message
     assert key in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tracker": "raft"}, "optical_flow.weights is empty: tracker raft needs them"),
+        ({"tracker": "alltracker"}, "optical_flow.weights is empty: tracker alltracker needs them"),
+        (
+            {"tracker": "alltracker", "weights": "a.pth"},
+            "optical_flow.repository is empty: tracker alltracker",
+        ),
+        (
+            {"tracker": "alltracker", "weights": "a.pth", "repository": "clone", "check": True},
+            "optical_flow.check is true: allowed: false",
+        ),
+    ],
+)
+def test_a_tracker_that_lacks_something_is_told_so(tmp_path, changed, said):
+    section = YAML(typ="safe").load(SHIPPED)["optical_flow"] | changed
+    with pytest.raises(ValueError) as error:
+        loaded_with(tmp_path, "optical_flow", section)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

@@ -19,6 +19,7 @@ Sigma = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 Part = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
 
 
 class Section(BaseModel):
@@ -34,7 +35,7 @@ class Shards(Section):
 class Model(Section):
     path: Text = Field(description="a diffusers folder or a hub id")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="number type of the transformer")
-    device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda, or one card: cuda:0")
+    device: Device = Field(description="cpu, cuda, or one card: cuda:0")
 
 
 class Clips(Section):
@@ -54,8 +55,13 @@ class Clips(Section):
 
 
 class OpticalFlow(Section):
-    tracker: Literal["dis"] = Field(description="what follows the pixels")
-    preset: Literal["ultrafast", "fast", "medium"] = Field(description="speed against accuracy")
+    tracker: Literal["dis", "raft", "alltracker"] = Field(description="what follows the pixels")
+    reference: Literal["adjacent", "first"] = Field(description="a vector's start: the frame before, frame 0")
+    check: bool = Field(description="adjacent: track back too, for confidence; costs double")
+    preset: Literal["ultrafast", "fast", "medium"] = Field(description="for dis: speed against accuracy")
+    weights: str = Field(description="for raft, alltracker: a file, or owner/name/file on the hub")
+    repository: str = Field(description="for alltracker: a clone of its code that you trust")
+    device: Device = Field(description="for raft, alltracker: cpu, cuda, or one card: cuda:0")
     stride: Count = Field(description="vectors are kept on a grid this many times smaller than the frame")
 
 
@@ -150,7 +156,18 @@ class Params(Section):
         if clips.height % stride or clips.width % stride:
             size = f"clips.height {clips.height} and clips.width {clips.width}"
             raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
+        self._tracker_has_all()
         return self
+
+    def _tracker_has_all(self) -> None:
+        flow = self.optical_flow
+        if flow.tracker != "dis" and not flow.weights:
+            wanted = "a file, or owner/name/file on the hub"
+            raise ValueError(f"optical_flow.weights is empty: tracker {flow.tracker} needs them: {wanted}")
+        if flow.tracker == "alltracker" and not flow.repository:
+            raise ValueError("optical_flow.repository is empty: tracker alltracker needs a clone of its code")
+        if flow.tracker == "alltracker" and flow.check:
+            raise ValueError("optical_flow.check is true: allowed: false, alltracker knows what it sees")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

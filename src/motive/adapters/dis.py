@@ -14,6 +14,11 @@ SMALL = 256  # shorter sides below this many pixels are tracked at full resoluti
 Grey = UInt8[np.ndarray, "H W"]
 
 
+def to_grey(frame: UInt8[np.ndarray, "H W 3"]) -> Grey:
+    """What DIS looks at."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
 class Dis:
     """Optical flow of a pair of grey frames."""
 

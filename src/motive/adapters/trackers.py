@@ -1,84 +1,96 @@
 """Optical flow of a stream of frames, by one of several trackers behind one small interface.
 
 A tracker takes RGB frames one by one and yields one `Tracked` for each: memory does not grow with the clip.
+Only AllTracker from frame 0 holds the clip.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch.nn.functional import avg_pool2d
 
-from motive.adapters.dis import Dis
+from motive.adapters import alltracker, networks
+from motive.adapters.alltracker import AllTracker
+from motive.adapters.dis import Dis, to_grey
+from motive.adapters.pairs import Tracked, adjacent, chained
+from motive.adapters.raft import Raft
 
 SMALLEST = 16  # pixels of a side
 _NEEDS = f"optical flow needs at least 2 frames of {SMALLEST}x{SMALLEST}"
 
 Frame = UInt8[np.ndarray, "H W 3"]
-
-
-class Tracked(NamedTuple):
-    """Where the things of the reference frame are in this one.
-
-    `flow`: (dx, dy) in pixels, lying where things were in the reference frame; zero in frame 0.
-    `confidence` in [0,1]: 0 where nothing could be seen.
-    """
-
-    flow: Float32[np.ndarray, "2 H W"]
-    confidence: Float32[np.ndarray, "H W"]
-
-
 Tracker = Callable[[Iterable[Frame]], Iterator[Tracked]]
 
 
 def load_tracker(settings: dict[str, Any]) -> Tracker:
-    """The tracker that the section `optical_flow` of params.yaml names.
-
-    Raises:
-        ValueError: an unknown one, or wrong settings.
-    """
-    if settings["tracker"] != "dis":
-        raise ValueError(f"optical_flow.tracker is {settings['tracker']!r}; it is one of dis")
-    return adjacent_dis(settings["preset"])
-
-
-def adjacent_dis(preset: str) -> Tracker:
-    """DIS from each frame to the next.
+    """The tracker that the section `optical_flow` of params.yaml describes.
 
     The tracker raises ValueError for a clip without two frames of at least 16x16.
-    """
-    import cv2
 
-    pair = Dis(preset)
+    Raises:
+        ValueError: an unknown one, wrong settings, or weights or code that can't be loaded.
+    """
+    pair = _load_pair(settings)
+    if settings["reference"] == "adjacent":
+        follow = partial(adjacent, pair, check=settings["check"])
+    else:
+        follow = pair.track if isinstance(pair, AllTracker) else partial(chained, pair)
 
     def track(frames: Iterable[Frame]) -> Iterator[Tracked]:
-        before, count = None, 0
-        for frame in frames:
-            count, size = count + 1, frame.shape[:2]
-            if min(size) < SMALLEST:
-                raise ValueError(f"{_NEEDS} and got {size[0]}x{size[1]}: raise clips.height and clips.width")
-            grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-            if before is None:
-                yield Tracked(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
-            else:
-                flow, seen = pair(before, grey)
-                yield Tracked(flow, seen.astype(np.float32))
-            before = grey
-        if count < 2:
-            raise ValueError(f"{_NEEDS} and got {count} frame: raise clips.num_frames")
+        frames = _checked(frames)
+        return follow(map(to_grey, frames) if isinstance(pair, Dis) else frames)
 
     return track
 
 
-def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray, "F 2 H W"]:
-    """All of `adjacent_dis`'s vectors of one clip.
+def fingerprint(settings: dict[str, Any]) -> dict[str, str]:
+    """name -> digest of the files that decide what this tracker finds; none for dis.
 
     Raises:
-        ValueError: as it.
+        ValueError: a file is missing.
     """
-    return np.stack([tracked.flow for tracked in adjacent_dis(preset)(frames)])
+    digests = {}
+    if settings["tracker"] != "dis":
+        digests["weights"] = networks.digest(networks.find_weights(settings["weights"]))
+    if settings["tracker"] == "alltracker":
+        digests["repository"] = networks.digest(*alltracker.code(settings["repository"]))
+    return digests
+
+
+def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray, "F 2 H W"]:
+    """All vectors of one clip by DIS between adjacent frames.
+
+    Raises:
+        ValueError: as `load_tracker` and its tracker.
+    """
+    track = load_tracker({"tracker": "dis", "preset": preset, "reference": "adjacent", "check": False})
+    return np.stack([tracked.flow for tracked in track(frames)])
+
+
+def _load_pair(settings: dict[str, Any]) -> Dis | Raft | AllTracker:
+    match settings["tracker"]:
+        case "dis":
+            return Dis(settings["preset"])
+        case "raft":
+            return Raft(settings["weights"], settings["device"])
+        case "alltracker":
+            return AllTracker(settings["repository"], settings["weights"], settings["device"])
+    raise ValueError(f"optical_flow.tracker is {settings['tracker']!r}; it is one of dis, raft, alltracker")
+
+
+def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
+    count = 0
+    for frame in frames:
+        count, size = count + 1, frame.shape[:2]
+        if min(size) < SMALLEST:
+            raise ValueError(f"{_NEEDS} and got {size[0]}x{size[1]}: raise clips.height and clips.width")
+        yield frame
+    if count < 2:
+        raise ValueError(f"{_NEEDS} and got {count} frame: raise clips.num_frames")
 
 
 def keep_on_grid(values: Float32[np.ndarray, "*any H W"], stride: int) -> Float32[torch.Tensor, "*any h w"]:

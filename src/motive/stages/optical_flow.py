@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from motive.adapters.trackers import Tracker, keep_on_grid, load_tracker
+from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
 from motive.formats import shards
 from motive.formats.clips import clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, Tensors
@@ -21,6 +21,7 @@ from motive.workers import deal
 log = logging.getLogger("motive")
 
 VERSION = 2  # raise it when the meaning of `flow` changes
+PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
 
@@ -45,7 +46,8 @@ def run(part: str, params: Params) -> None:
         todo,
         recipe.params["optical_flow"],
     )
-    deal(partial(do_chunk, recipe=recipe), chunks, params.workers, total=todo, label=f"optical_flow {part}")
+    do = partial(do_chunk, recipe=recipe, settings=params.optical_flow.model_dump())
+    deal(do, chunks, params.workers, total=todo, label=f"optical_flow {part}")
     failures = shards.publish(recipe, clip_ids, size, out)
     _check(out, clips, failures)
     log.info("optical_flow %s: %d done, %d failed", part, len(clips) - len(failures), len(failures))
@@ -54,18 +56,20 @@ def run(part: str, params: Params) -> None:
 
 def make_recipe(params: Params) -> Recipe:
     """A clip id stands for the video and its caption, so what remains is how a clip is read and tracked."""
+    settings = params.optical_flow
+    unused = PLACES if settings.tracker == "dis" else PLACES | {"preset"}
     sections = {
         "clips": params.clips.model_dump(mode="json", include=STANDARD),
-        "optical_flow": params.optical_flow.model_dump(mode="json"),
+        "optical_flow": settings.model_dump(mode="json", exclude=unused),
     }
-    return Recipe("optical_flow", VERSION, sections)
+    return Recipe("optical_flow", VERSION, sections, fingerprint(settings.model_dump()))
 
 
-def do_chunk(chunk: list[Job], recipe: Recipe) -> int:
+def do_chunk(chunk: list[Job], recipe: Recipe, settings: dict[str, Any]) -> int:
     """Track some clips and keep them; a clip that can't be decoded becomes a failure."""
     done: dict[str, Tensors] = {}
     failures: dict[str, str] = {}
-    tracker = load_tracker(recipe.params["optical_flow"])
+    tracker = load_tracker(settings)
     for clip_id, video, span in chunk:
         if not video.is_file():  # gone, not bad: remembered as a failure it would never be tried again
             raise ValueError(
@@ -73,7 +77,7 @@ def do_chunk(chunk: list[Job], recipe: Recipe) -> int:
             )
         try:
             frames = stream_frames(video, **recipe.params["clips"], **span)
-            done[clip_id] = track(frames, tracker, recipe.params["optical_flow"]["stride"])
+            done[clip_id] = track(frames, tracker, settings["stride"])
         except BadClip as error:
             failures[clip_id] = str(error)
     shards.write_part(recipe, done, failures)

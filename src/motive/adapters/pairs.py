@@ -1,0 +1,97 @@
+"""Trackers made of a function of two frames: between adjacent frames, or chained from frame 0.
+
+A frame is what that function takes: grey or RGB. One comes, one `Tracked` goes: memory does not grow.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, UInt8
+from torch.nn.functional import grid_sample
+
+# A step and the way back agree if |step + back|^2 <= RELATIVE (|step|^2 + |back|^2) + ABSOLUTE
+# (Sundaram, Brox, Keutzer 2010).
+RELATIVE, ABSOLUTE = 0.01, 0.5  # ABSOLUTE in square pixels
+
+Map = Float32[np.ndarray, "H W"]
+Vectors = Float32[np.ndarray, "2 H W"]
+Picture = UInt8[np.ndarray, "H W *colours"]
+Pair = Callable[[Picture, Picture], tuple[Vectors, np.ndarray]]  # flow, and confidence or seen [H,W]
+
+
+class Tracked(NamedTuple):
+    """Where the things of the reference frame are in this one.
+
+    `flow`: (dx, dy) in pixels, lying where things were in the reference frame; zero in frame 0.
+    `confidence` in [0,1]: 0 where nothing could be seen.
+    """
+
+    flow: Vectors
+    confidence: Map
+
+
+def adjacent(pair: Pair, pictures: Iterable[Picture], check: bool) -> Iterator[Tracked]:
+    """Each frame from the one before; `check` takes confidence where the way back does not return."""
+    before = None
+    for picture in pictures:
+        yield _start(picture) if before is None else _step(pair, before, picture, check)
+        before = picture
+
+
+def chained(pair: Pair, pictures: Iterable[Picture]) -> Iterator[Tracked]:
+    """Each frame from frame 0, by steps between adjacent frames.
+
+    A point that leaves the frame, or whose step does not return, is lost: from then on its confidence is 0
+    and its displacement what it was. Else its confidence is the least of its steps'.
+    """
+    before, tracked, lost = None, None, None
+    for picture in pictures:
+        if before is None or tracked is None:
+            tracked, lost = _start(picture), np.zeros(picture.shape[:2], bool)
+        else:
+            places = _places(picture.shape[:2]) + tracked.flow
+            forward, seen = pair(before, picture)
+            step = _sample(forward, places)
+            lost = lost | ~_returns(step, places, pair(picture, before)[0])
+            sure = np.minimum(tracked.confidence, _sample(seen.astype(np.float32)[None], places)[0])
+            tracked = Tracked(np.where(lost, tracked.flow, tracked.flow + step), sure * ~lost)
+        yield tracked
+        before = picture
+
+
+def _start(picture: Picture) -> Tracked:
+    size = picture.shape[:2]
+    return Tracked(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
+
+
+def _step(pair: Pair, before: Picture, after: Picture, check: bool) -> Tracked:
+    flow, seen = pair(before, after)
+    if check:
+        seen = seen * _returns(flow, _places(seen.shape), pair(after, before)[0])
+    return Tracked(flow, seen.astype(np.float32))
+
+
+def _returns(step: Vectors, places: Vectors, backward: Vectors) -> Bool[np.ndarray, "H W"]:
+    """Whether a step from these places ends inside the frame and `backward` leads back from there."""
+    x, y = ends = places + step
+    height, width = x.shape
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    back = _sample(backward, ends)
+    gap, length = ((step + back) ** 2).sum(0), (step**2 + back**2).sum(0)
+    return inside & (gap <= RELATIVE * length + ABSOLUTE)
+
+
+def _places(size: tuple[int, ...]) -> Vectors:
+    """(x, y) of every pixel."""
+    return np.indices(size, np.float32)[::-1]
+
+
+def _sample(values: Float32[np.ndarray, "C H W"], places: Vectors) -> Float32[np.ndarray, "C H W"]:
+    """Bilinear; beyond the frame its edge."""
+    height, width = values.shape[1:]
+    x, y = places[0] / (width - 1) * 2 - 1, places[1] / (height - 1) * 2 - 1
+    grid = torch.from_numpy(np.stack([x, y], -1))[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(values))[None]
+    return grid_sample(pixels, grid, padding_mode="border", align_corners=True)[0].numpy()
