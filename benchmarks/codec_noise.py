@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from motive.adapters import dis, trackers
 from motive.formats.video import read_frames, write_video
-from motive.maths.motion_mask import is_still
+from motive.maths.motion_mask import is_still, magnitude
 from motive.params import Params, load_params
 from motive.world import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 
@@ -76,7 +76,7 @@ def measures(kind: str, num_clips: int, params: Params) -> Iterator[Row]:
 def still(flow: np.ndarray, params: Params) -> float:
     """1 if the pipeline would call the clip still, else 0."""
     grid = trackers.keep_on_grid(flow, params.optical_flow.stride).float()
-    return float(is_still(grid, params.clips.fps, params.masks.floor))
+    return float(is_still(magnitude(grid), params.masks.floor / params.clips.fps))
 
 
 def through_codec(frames: np.ndarray, fps: float) -> np.ndarray:

@@ -32,7 +32,15 @@ CLIPS = pd.DataFrame(
 )
 FAILURES = pd.DataFrame({"clip_id": IDS[3:], "reason": ["no video stream"]})
 SUMMARY = pd.DataFrame({"clip_id": IDS[:3], "finite": True, "min": 0.0, "max": 1.0, "norm": 1.0})
-MASKS = SUMMARY.assign(coverage=[0.0, 0.5, 1.0], motion=[0.0, 3.0, 400.0], still=[True, False, False])
+MASKS = SUMMARY.assign(
+    coverage=[0.0, 0.5, 1.0],
+    motion=[0.0, 3.0, 400.0],
+    own_motion=[0.0, 0.0, 400.0],
+    still=[True, False, False],
+    camera=["static", "pan", "uncertain"],
+    motion_kind=["still", "camera", "both"],
+    inlier_ratio=[1.0, 0.9, 0.0],
+)
 SKETCHES = SUMMARY.assign(ok=[True, True, False], norm=[1.0, 0.9999, np.nan], finite=[True, True, False])
 RANKING = pd.DataFrame(
     {
@@ -96,6 +104,9 @@ BAD_VALUES = [
     ("clips", 1, "fps", 90000.0, f"fps: .*{IDS[1]}"),
     ("clips", 1, "fps", np.nan, f"fps: values to not be null.*{IDS[1]}"),
     ("clips", 1, "duration", 0.0, f"duration: .*{IDS[1]}"),
+    ("masks", 1, "camera", "dolly", f"camera: .*{IDS[1]}"),
+    ("masks", 1, "own_motion", np.nan, f"own_motion: .*{IDS[1]}"),
+    ("masks", 1, "inlier_ratio", 1.5, f"inlier_ratio: .*{IDS[1]}"),
     ("clips", 1, "duration", np.nan, f"duration: .*{IDS[1]}"),
     ("clips", 1, "height", 0, f"height: .*{IDS[1]}"),
     ("clips", 1, "height", None, f"height: .*{IDS[1]}"),

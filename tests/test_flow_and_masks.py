@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from motive.checks import CheckFailed
+from motive.checks import STATS, CheckFailed
 from motive.formats import shards
 from motive.formats.clips import COLUMNS, clip_id, write_clips
 from motive.formats.pictures import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
@@ -110,7 +111,7 @@ def test_both_stages_write_what_the_contract_says(videos: Path) -> None:
         assert (mask["mask"].shape, mask["mask"].dtype) == ((5, 8, 8), torch.float16)
         assert 0 <= mask["mask"].min() <= mask["mask"].max() <= 1
     stats = pd.read_parquet(MASKS / "mask_stats.parquet")
-    assert list(stats.columns) == ["clip_id", "coverage", "motion", "still"]
+    assert list(stats.columns) == ["clip_id", *STATS]
     assert stats["clip_id"].tolist() == sorted(ids.values())
     still = dict(zip(stats["clip_id"], stats["still"], strict=True))
     assert [kind for kind in KINDS if still[ids[kind]]] == ["static"]
@@ -237,7 +238,10 @@ def test_clips_that_dont_fit_the_model_are_refused(videos: Path) -> None:
 def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
     ids = use(videos, "slide", "roll")
     recipe = optical_flow.make_recipe(settings())
-    bad = {"flow": torch.full((17, 2, 16, 16), torch.inf), "confidence": torch.zeros(17, 16, 16)}
+    optical_flow.run("pool", settings())
+    bad = tensors(FLOW)[ids["roll"]]
+    bad["flow"] = torch.full_like(bad["flow"], torch.inf)
+    shutil.rmtree(shards.WORK)
     shards.write_part(recipe, {ids["roll"]: bad}, {})
     with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
         optical_flow.run("pool", settings())
@@ -283,7 +287,7 @@ def test_a_sheet_takes_any_number_and_size(num_clips: int, size: tuple[int, int]
     frames = np.zeros((5, *size, 3), np.uint8)
     flow = np.zeros((5, 2, size[0] // 8, size[1] // 8))
     panel = Panel(
-        "a very long caption " * 20, "1.0 px/s", frames, flow, np.zeros((2, size[0] // 8, size[1] // 8))
+        "a very long caption " * 20, "1.0 px/s", frames, flow, flow, np.zeros((2, size[0] // 8, size[1] // 8))
     )
     write_png(tmp_path / "sheet.png", motion_sheet([panel] * num_clips, 12.0, 4))
     sheet = cv2.imread(str(tmp_path / "sheet.png"))

@@ -29,6 +29,14 @@ def moving(num_frames: int = 17, size: int = 16, seed: int = 0) -> Tensor:
     return flow
 
 
+def mask_of(flow: Tensor, fps: float, floor: float, stride: int, size: tuple[int, int]) -> Tensor:
+    return motion_mask(magnitude(flow), floor / fps, 100.0, stride, size)
+
+
+def still_of(flow: Tensor, fps: float, floor: float) -> bool:
+    return is_still(magnitude(flow), floor / fps)
+
+
 def test_min_max_is_the_papers_formula() -> None:
     displacement = noise(5, 4, 4).abs()
     low, high = displacement.min(), displacement.max()
@@ -43,7 +51,7 @@ def test_floor_zero_is_the_paper() -> None:
     halved = weights.unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean((2, 4))
     groups = [halved[0:1], halved[1:5], halved[5:9], halved[9:13], halved[13:17]]
     expected = torch.stack([group.mean(0) for group in groups])
-    torch.testing.assert_close(motion_mask(flow, FPS, 0.0, 4, (8, 8)), expected)
+    torch.testing.assert_close(mask_of(flow, FPS, 0.0, 4, (8, 8)), expected)
 
 
 @settings(deadline=None, max_examples=30)
@@ -57,7 +65,7 @@ def test_floor_zero_is_the_paper() -> None:
 def test_weights_lie_within_zero_and_one(
     seed: int, scale: float, floor: float, stride: int, size: tuple[int, int]
 ) -> None:
-    mask = motion_mask(moving(seed=seed) * scale, FPS, floor, stride, size)
+    mask = mask_of(moving(seed=seed) * scale, FPS, floor, stride, size)
     assert mask.shape == (1 + 16 // stride, *size)
     assert mask.min() >= 0
     assert mask.max() <= 1
@@ -66,22 +74,22 @@ def test_weights_lie_within_zero_and_one(
 @pytest.mark.parametrize("floor", [0.0, 3.0])
 def test_a_still_clip_has_an_empty_mask(floor: float) -> None:
     flow = torch.zeros(17, 2, 16, 16)
-    assert motion_mask(flow, FPS, floor, 4, (8, 8)).count_nonzero() == 0
-    assert is_still(flow, FPS, floor)
+    assert mask_of(flow, FPS, floor, 4, (8, 8)).count_nonzero() == 0
+    assert still_of(flow, FPS, floor)
 
 
 def test_jitter_below_the_floor_is_still_and_without_a_floor_is_not() -> None:
     jitter = moving().clamp(-1, 1) * 0.1  # at most 0.14 px a frame: 1.7 px/s
-    assert motion_mask(jitter, FPS, 3.0, 4, (8, 8)).count_nonzero() == 0
-    assert is_still(jitter, FPS, 3.0)
-    assert motion_mask(jitter, FPS, 0.0, 4, (8, 8)).max() > 0.3
-    assert not is_still(jitter, FPS, 0.0)
+    assert mask_of(jitter, FPS, 3.0, 4, (8, 8)).count_nonzero() == 0
+    assert still_of(jitter, FPS, 3.0)
+    assert mask_of(jitter, FPS, 0.0, 4, (8, 8)).max() > 0.3
+    assert not still_of(jitter, FPS, 0.0)
 
 
 def test_jitter_beside_motion_counts_nothing() -> None:
     flow = moving().clamp(-1, 1) * 0.1
     flow[1:, :, 4:8, 4:8] = 2.0
-    mask = motion_mask(flow, FPS, 3.0, 4, (8, 8))
+    mask = mask_of(flow, FPS, 3.0, 4, (8, 8))
     assert (mask[1:, 2:4, 2:4] > 0.99).all()
     assert mask.count_nonzero() == 4 * 4
 
@@ -89,30 +97,26 @@ def test_jitter_beside_motion_counts_nothing() -> None:
 def test_the_floor_is_pixels_per_second() -> None:
     flow = torch.zeros(5, 2, 2, 2)
     flow[1:, 0] = 0.5
-    assert is_still(flow, 12.0, 6.1)
-    assert not is_still(flow, 12.0, 6.0)
-    assert not is_still(flow, 24.0, 6.1)
+    assert still_of(flow, 12.0, 6.1)
+    assert not still_of(flow, 12.0, 6.0)
+    assert not still_of(flow, 24.0, 6.1)
 
 
 def test_mask_and_still_agree() -> None:
     for floor in (0.0, 10.0, 40.0, 60.0):
         flow = moving(seed=3)
-        assert is_still(flow, FPS, floor) == (motion_mask(flow, FPS, floor, 4, (8, 8)).count_nonzero() == 0)
+        assert still_of(flow, FPS, floor) == (mask_of(flow, FPS, floor, 4, (8, 8)).count_nonzero() == 0)
 
 
 def test_the_scale_of_the_motion_does_not_matter_without_a_floor() -> None:
     flow = moving() * 10
-    torch.testing.assert_close(
-        motion_mask(flow, FPS, 0.0, 4, (8, 8)), motion_mask(3 * flow, FPS, 0.0, 4, (8, 8))
-    )
+    torch.testing.assert_close(mask_of(flow, FPS, 0.0, 4, (8, 8)), mask_of(3 * flow, FPS, 0.0, 4, (8, 8)))
 
 
 def test_the_direction_of_the_motion_does_not_matter() -> None:
     flow = moving()
     turned = torch.stack([-flow[:, 1], flow[:, 0]], 1)
-    torch.testing.assert_close(
-        motion_mask(flow, FPS, 3.0, 4, (8, 8)), motion_mask(turned, FPS, 3.0, 4, (8, 8))
-    )
+    torch.testing.assert_close(mask_of(flow, FPS, 3.0, 4, (8, 8)), mask_of(turned, FPS, 3.0, 4, (8, 8)))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
@@ -130,7 +134,7 @@ def test_a_latent_frame_sees_its_own_frames_only(stride: int) -> None:
 
 def test_the_first_latent_frame_weighs_nothing() -> None:
     """Frame 0 has no displacement, by contract."""
-    assert motion_mask(moving(), FPS, 0.0, 4, (8, 8))[0].count_nonzero() == 0
+    assert mask_of(moving(), FPS, 0.0, 4, (8, 8))[0].count_nonzero() == 0
 
 
 @pytest.mark.parametrize(("num_frames", "allowed"), [(16, "13 or 17"), (18, "17 or 21"), (2, "1 or 5")])
@@ -152,6 +156,34 @@ def test_speed_is_per_second_and_leaves_frame_0_out() -> None:
     assert magnitude(flow)[1:].unique().tolist() == [5.0]
     assert mean_speed(flow, 12.0) == 60.0
     assert mean_speed(flow[:3], 12.0) == 60.0
+
+
+def test_speed_from_frame_0_is_that_of_the_steps() -> None:
+    steps = torch.zeros(5, 2, 4, 4)
+    steps[1:, 0] = 2.0
+    assert mean_speed(steps.cumsum(0), 12.0, from_first=True) == mean_speed(steps, 12.0)
+
+
+def test_one_wild_vector_does_not_dim_the_others() -> None:
+    """Of 64 places that move, one is wild: at the 98th percentile and below it counts no more than they."""
+    displacement = torch.zeros(3, 16, 16)
+    displacement[1:, 4:8, 4:12] = 2.0
+    displacement[1, 4, 4] = 200.0
+    assert min_max(displacement)[2].max() < 0.02
+    scaled = min_max(displacement, 98.0)
+    assert scaled.max() == scaled[1, 4, 4] == 1
+    torch.testing.assert_close(scaled[2].max(), torch.tensor(1.0))
+    assert scaled.count_nonzero() == displacement.count_nonzero()
+
+
+@pytest.mark.parametrize("percentile", [0.1, 50.0, 99.0, 100.0])
+def test_a_percentile_is_of_what_moves(percentile: float) -> None:
+    """However small the part that moves is, it keeps its order and its largest weight is 1."""
+    displacement = torch.zeros(5, 64, 64)
+    displacement[2, 3, 3:7] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    scaled = min_max(displacement, percentile)
+    assert (scaled[2, 3, 3:7].diff() >= 0).all()
+    assert scaled[2, 3, 6] == pytest.approx(1, abs=1e-5)
 
 
 def test_half_precision_flow_is_measured_in_full() -> None:

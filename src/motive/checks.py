@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from motive.formats.clips import COLUMNS
+from motive.maths.camera_motion import KINDS, LABELS
 
 log = logging.getLogger("motive")
 SHOWN = 10  # failing rows that a message names
@@ -107,7 +108,9 @@ def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -
     """`summarise(folder, "mask")` joined with mask_stats.parquet; like `arrays`, weights in [0, 1]."""
     again = "delete .motive/work/masks and run the masks stage again"
     weights = [line for name in ("min", "max", "coverage") for line in _between(name, 0, 1, again)]
-    expectations = [*weights, *_between("motion", 0, None, again), *_flag("still", again)]
+    speeds = [line for name in ("motion", "own_motion") for line in _between(name, 0, None, again)]
+    words = [_among("camera", list(LABELS), again), _among("motion_kind", list(KINDS), again)]
+    expectations = [*weights, *speeds, *_between("inlier_ratio", 0, 1, again), *words, *_flag("still", again)]
     return [*arrays(table, clips=clips, failures=failures), Gate(table, expectations)]
 
 
@@ -169,10 +172,11 @@ def evaluation(table: pd.DataFrame, *, required: list[str]) -> list[Gate]:
 
 
 ARRAY = ("clip_id", "finite")
+STATS = ("coverage", "motion", "own_motion", "still", "camera", "motion_kind", "inlier_ratio")
 SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
     "clips": (clips, tuple(COLUMNS)),
     "optical_flow": (arrays, ARRAY),
-    "masks": (masks, (*ARRAY, "min", "max", "coverage", "motion", "still")),
+    "masks": (masks, (*ARRAY, "min", "max", *STATS)),
     "latents": (arrays, ARRAY),
     "sketches": (sketches, (*ARRAY, "norm", "ok")),
     "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "ok", "reason")),

@@ -163,6 +163,26 @@ def pretrain(
 
 
 @app.command()
+def show(
+    clip: Annotated[str, typer.Argument(help="A clip_id, its beginning, or a file name.")],
+    out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
+) -> None:
+    """Show one clip: frames, optical flow, the same without the camera, mask, and what they say."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from motive.params import load_params
+    from motive.show import show as shown
+
+    facts, picture = shown(clip, load_params(PARAMS), out)
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        table.add_row(str(name), f"{value:.3f}" if isinstance(value, float) else str(value))
+    Console(markup=False).print(table)
+    log.info("look at %s", picture)
+
+
+@app.command()
 def params(path: Annotated[Path, typer.Argument(help="A params file.")] = PARAMS) -> None:
     """Check params.yaml and explain each key."""
     from rich.console import Console

@@ -67,7 +67,14 @@ class OpticalFlow(Section):
 
 class Masks(Section):
     enabled: bool = Field(description="false: weight 1 everywhere (the ablation without motion mask)")
+    camera: Literal["keep", "remove"] = Field(
+        description="remove: what the camera's motion explains has no weight; keep: the paper"
+    )
     floor: float = Field(ge=0, description="pixels per second below which nothing moves; 0: the paper")
+    percentile: float = Field(
+        gt=0, le=100, description="of what moves, from which on the weight is 1; 100, the maximum: the paper"
+    )
+    confidence: bool = Field(description="weigh by the tracker's confidence, where it has one")
 
 
 class Latents(Section):

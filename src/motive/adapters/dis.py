@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 PRESETS = ("ultrafast", "fast", "medium")
-PATCH = 9  # pixels: about what DIS matches at once
+PATCH = 7  # pixels: about what DIS matches at once
 UNSEEN = 1.0  # grey levels of 255: a patch that changes less on average changed by its codec alone
 SMALL = 256  # shorter sides below this many pixels are tracked at full resolution
 
@@ -30,17 +30,16 @@ class Dis:
 
     def __call__(
         self, before: Grey, after: Grey
-    ) -> tuple[Float32[np.ndarray, "2 H W"], Bool[np.ndarray, "H W"]]:
-        """(dx, dy) in pixels, lying where things were in `before`; and where there was something to see.
+    ) -> tuple[Float32[np.ndarray, "2 H W"], Float32[np.ndarray, "H W"]]:
+        """(dx, dy) in pixels, lying where things were in `before`; and how sure it is: it does not say, so 1.
 
         H.264 refines still, smooth places from frame to frame, and DIS takes that for motion: most static
         clips would not be still. So a vector is zero where the frame changed no more than a codec changes it.
         The price is a camera that goes unseen over a smooth wall. Both: benchmarks/codec_noise.py.
         """
         self._tracker = self._tracker or self._tuned(min(before.shape))
-        changed = _changed(before, after)
-        flow = self._tracker.calc(before, after, None) * changed[..., None]
-        return flow.transpose(2, 0, 1), changed | _textured(before)
+        flow = self._tracker.calc(before, after, None) * _changed(before, after)[..., None]
+        return flow.transpose(2, 0, 1), np.ones(before.shape, np.float32)
 
     def _tuned(self, short_side: int) -> Any:
         """OpenCV's preset; on small frames its halved resolution and sparse patches would lose the objects.
@@ -58,9 +57,3 @@ class Dis:
 def _changed(before: Grey, after: Grey) -> Bool[np.ndarray, "H W"]:
     difference = cv2.absdiff(before, after).astype(np.float32)
     return cv2.blur(difference, (PATCH, PATCH)) > UNSEEN
-
-
-def _textured(grey: Grey) -> Bool[np.ndarray, "H W"]:
-    """Where a shift of half a pixel would change the frame more than a codec does."""
-    dx, dy = (cv2.Scharr(grey, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
-    return cv2.blur(cv2.magnitude(dx, dy), (PATCH, PATCH)) > 2 * UNSEEN

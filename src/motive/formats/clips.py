@@ -27,7 +27,7 @@ FAILURES = {"file": "str", "reason": "str"}
 
 
 # The `reason` in a ranking of a clip that could be trained on, but has no motion to attribute.
-STILL = "nothing moves in it: its motion-weighted gradient is zero"
+STILL = "nothing moves in it but perhaps the camera: its motion-weighted gradient is zero"
 
 
 def clip_id(sha256: str, caption: str) -> str:

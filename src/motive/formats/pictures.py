@@ -19,12 +19,16 @@ WHITE, INK, GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
 class Panel(NamedTuple):
-    """One clip on a sheet: frames u8 [F,H,W,3], flow [F,2,h,w] in pixels a frame, mask [T,h,w] in [0,1]."""
+    """One clip on a sheet: frames u8 [F,H,W,3], mask [T,h,w] in [0,1].
+
+    `flow` and `residual` (without the camera's part) [F,2,h,w] in pixels a frame.
+    """
 
     title: str
     subtitle: str
     frames: np.ndarray
     flow: np.ndarray
+    residual: np.ndarray
     mask: np.ndarray
 
 
@@ -91,6 +95,7 @@ def _block(panel: Panel, fps: float, time_stride: int) -> Picture:
             colour_wheel(panel.flow, top)[shown],
             cv2.INTER_NEAREST,
         ),
+        "without\nthe camera": (colour_wheel(panel.residual, top)[shown], cv2.INTER_NEAREST),
         "motion mask": (heat_overlay(panel.frames, panel.mask, time_stride)[shown], cv2.INTER_CUBIC),
     }
     lines = [_strip(name, images, size, how) for name, (images, how) in strips.items()]

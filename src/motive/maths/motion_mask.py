@@ -1,8 +1,9 @@
 """The motion mask: how much each place and moment of a clip counts, from its optical flow.
 
 W = (M - min M) / (max M - min M + 1e-6) over the whole clip, M the length of the displacement; then to the
-latent grid. Frame 0 has no displacement by contract, so the minimum is 0 and latent frame 0, which sees frame
-0 alone, weighs nothing: it is a still picture and shows no motion. This is the paper read literally.
+latent grid. By parameter, M is that of what the camera does not explain, and the maximum a percentile. Frame
+0 has no displacement by contract, so the minimum is 0 and latent frame 0, which sees frame 0 alone, weighs
+nothing: it is a still picture and shows no motion. This is the paper read literally.
 """
 
 import torch
@@ -14,14 +15,18 @@ EPSILON = 1e-6
 
 
 def motion_mask(
-    flow: Float[Tensor, "F 2 h w"], fps: float, floor: float, time_stride: int, size: tuple[int, int]
+    displacement: Float[Tensor, "F h w"],
+    least: float,
+    percentile: float,
+    time_stride: int,
+    size: tuple[int, int],
 ) -> Float[Tensor, "T H W"]:
-    """The mask in [0, 1] on the latent grid `size` (height, width); all zero if nothing reaches the floor.
+    """The mask in [0, 1] on the latent grid `size` (height, width); all zero if nothing reaches `least`.
 
-    `flow` is in pixels a frame, `floor` in pixels per second; floor 0 is the paper.
+    `displacement` and `least` in pixels; `least` 0 and `percentile` 100 are the paper.
     """
-    moving = above_floor(magnitude(flow), fps, floor)
-    return to_latent_frames(to_grid(min_max(moving), size), time_stride)
+    scaled = min_max(above_floor(displacement, least), percentile)
+    return to_latent_frames(to_grid(scaled, size), time_stride)
 
 
 def magnitude(flow: Float[Tensor, "F 2 h w"]) -> Float[Tensor, "F h w"]:
@@ -29,18 +34,26 @@ def magnitude(flow: Float[Tensor, "F 2 h w"]) -> Float[Tensor, "F h w"]:
     return flow.float().norm(dim=1)
 
 
-def above_floor(displacement: Float[Tensor, "F h w"], fps: float, floor: float) -> Float[Tensor, "F h w"]:
-    """Displacement where its speed reaches the floor in pixels per second, elsewhere 0.
+def above_floor(displacement: Float[Tensor, "F h w"], least: float) -> Float[Tensor, "F h w"]:
+    """Displacement where it reaches `least`, elsewhere 0.
 
     Without it min-max blows the tracker's jitter on a still clip up to full weights.
     """
-    return torch.where(displacement * fps < floor, 0.0, displacement)
+    return torch.where(displacement < least, 0.0, displacement)
 
 
-def min_max(displacement: Float[Tensor, "F h w"]) -> Float[Tensor, "F h w"]:
-    """W: the whole clip scaled to [0, 1]; a constant clip becomes 0."""
-    low, high = displacement.min(), displacement.max()
-    return (displacement - low) / (high - low + EPSILON)
+def min_max(displacement: Float[Tensor, "F h w"], percentile: float = 100.0) -> Float[Tensor, "F h w"]:
+    """W: the whole clip scaled to [0, 1]; a constant clip becomes 0.
+
+    1 is reached at a percentile of what moves, so that one wild vector does not dim all others; 100: the
+    maximum.
+    """
+    low = displacement.min()
+    moving = displacement[displacement > low]
+    if not len(moving):
+        return torch.zeros_like(displacement)
+    high = moving.kthvalue(max(1, round(percentile / 100 * len(moving)))).values
+    return ((displacement - low) / (high - low + EPSILON)).clamp_max(1)
 
 
 def to_grid(weights: Float[Tensor, "F h w"], size: tuple[int, int]) -> Float[Tensor, "F H W"]:
@@ -63,11 +76,15 @@ def to_latent_frames(weights: Float[Tensor, "F H W"], stride: int) -> Float[Tens
     return torch.cat([weights[:1], weights[1:].unflatten(0, (following // stride, stride)).mean(1)])
 
 
-def mean_speed(flow: Float[Tensor, "F 2 h w"], fps: float) -> Float[Tensor, ""]:
-    """Mean displacement over places and frames but the first, in pixels per second."""
-    return magnitude(flow[1:]).mean() * fps
+def mean_speed(flow: Float[Tensor, "F 2 h w"], fps: float, from_first: bool = False) -> Float[Tensor, ""]:
+    """Mean speed over places and frames but the first, in pixels per second.
+
+    `from_first`: displacements are from frame 0, f frames ago in frame f.
+    """
+    ago = torch.arange(1, len(flow)) if from_first else torch.ones(len(flow) - 1)
+    return (magnitude(flow[1:]) / ago[:, None, None]).mean() * fps
 
 
-def is_still(flow: Float[Tensor, "F 2 h w"], fps: float, floor: float) -> bool:
-    """Nothing reaches the floor: the mask is empty."""
-    return not bool(above_floor(magnitude(flow), fps, floor).any())
+def is_still(displacement: Float[Tensor, "F h w"], least: float) -> bool:
+    """Nothing reaches `least`: the mask is empty."""
+    return not bool(above_floor(displacement, least).any())

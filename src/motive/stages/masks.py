@@ -1,7 +1,7 @@
 """Optical flow -> motion masks on the model's latent grid, and how much each clip moves."""
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ import torch
 
 from motive.adapters.backbones import read_strides
 from motive.formats import shards
-from motive.formats.clips import clip_path, clip_span, read_clips
-from motive.formats.pictures import Panel, motion_sheet, write_png
+from motive.formats.clips import read_clips
+from motive.formats.panels import read_panels
+from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
 from motive.formats.tables import read_table, write_table
-from motive.formats.video import read_frames
-from motive.maths.motion_mask import is_still, mean_speed, motion_mask
+from motive.maths.camera_motion import KINDS, LABELS, motion_kind
+from motive.maths.motion_mask import is_still, magnitude, mean_speed, motion_mask
 from motive.params import Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of `mask`, `motion` or `still` changes
+VERSION = 2  # raise it when the meaning of a tensor changes
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}
 SHOWN = 8  # clips on the overlay sheet
 Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
@@ -54,6 +55,8 @@ def run(part: str, params: Params) -> None:
     failures = shards.publish(recipe, clips["clip_id"].tolist(), params.shards.size, out)
     _check(out, clips, failures, stats)
     log.info("masks %s: mean coverage %.3f, %d still", part, stats["coverage"].mean(), stats["still"].sum())
+    for column in ("motion_kind", "camera"):
+        log.info("masks %s: %s: %s", part, column.replace("_", " "), _counted(stats[column].tolist()))
     log.info("look at %s and %s", out / "overlay.png", out / "mask_stats.parquet")
 
 
@@ -63,6 +66,7 @@ def make_recipe(params: Params, flow_manifest: dict[str, Any]) -> Recipe:
         "clips": params.clips.model_dump(mode="json", include=STANDARD),
         "masks": params.masks.model_dump(mode="json"),
         "strides": list(read_strides(params.model.path)),
+        "reference": params.optical_flow.reference,
     }
     _check_fits(sections, params.model.path)
     return Recipe("masks", VERSION, sections, {"optical_flow": flow_manifest["digest"]})
@@ -80,52 +84,68 @@ def _check_fits(sections: dict[str, Any], model: str) -> None:
 def do_shard(job: Job, recipe: Recipe) -> int:
     """Make the masks of one shard of optical flow."""
     path, wanted = job
-    shards.write_part(
-        recipe, {i: _mask(clip["flow"], recipe) for i, clip in shards.read_shard(path, wanted)}, {}
-    )
+    shards.write_part(recipe, {i: _mask(clip, recipe) for i, clip in shards.read_shard(path, wanted)}, {})
     return len(wanted)
 
 
-def _mask(flow: torch.Tensor, recipe: Recipe) -> Tensors:
-    fps, floor = recipe.params["clips"]["fps"], recipe.params["masks"]["floor"]
-    flow = flow.float()
-    mask = motion_mask(flow, fps, floor, recipe.params["strides"][0], _grid(recipe))
-    if not recipe.params["masks"]["enabled"]:
-        mask = torch.ones_like(mask)
-    still = torch.tensor(is_still(flow, fps, floor))
-    return {"mask": mask.to(torch.float16), "motion": mean_speed(flow, fps), "still": still}
+def _mask(clip: Tensors, recipe: Recipe) -> Tensors:
+    """The mask of one clip and what is known of its motion, from its optical flow."""
+    settings, fps = recipe.params["masks"], recipe.params["clips"]["fps"]
+    flow, residual, label = clip["flow"].float(), clip["residual"].float(), LABELS[int(clip["label"])]
+    least = settings["floor"] / fps
+    kind = motion_kind(flow, residual, label, least)
+    if kind == "camera":
+        residual = torch.zeros_like(residual)  # what the camera's model leaves over is no motion
+    displacement = magnitude(residual if settings["camera"] == "remove" else flow)
+    if settings["confidence"]:
+        displacement = displacement * clip["confidence"] / 255
+    mask = motion_mask(
+        displacement, least, settings["percentile"], recipe.params["strides"][0], _grid(recipe)
+    )
+    speeds = [mean_speed(vectors, fps, recipe.params["reference"] == "first") for vectors in (flow, residual)]
+    return {
+        "mask": (mask if settings["enabled"] else torch.ones_like(mask)).to(torch.float16),
+        "motion": speeds[0],
+        "own_motion": speeds[1],
+        "still": torch.tensor(is_still(displacement, least)),
+        "camera": clip["label"],
+        "kind": torch.tensor(KINDS.index(kind), dtype=torch.uint8),
+        "inliers": clip["inliers"][1:].mean(),
+    }
 
 
 def mask_stats(recipe: Recipe, clip_ids: list[str]) -> pd.DataFrame:
-    """`clip_id`, `coverage` (mean of the mask), `motion` (pixels per second), `still`, in row order."""
-    rows = {
-        clip_id: (clip_id, clip["mask"].float().mean().item(), clip["motion"].item(), bool(clip["still"]))
-        for clip_id, clip in shards.read_done(recipe, clip_ids)
+    """What docs/data.md says of `mask_stats.parquet`, in row order."""
+    types = {
+        "clip_id": "str",
+        "coverage": "float64",
+        "motion": "float64",
+        "own_motion": "float64",
+        "still": "bool",
+        "camera": "str",
+        "motion_kind": "str",
+        "inlier_ratio": "float64",
     }
-    types = {"clip_id": "str", "coverage": "float64", "motion": "float64", "still": "bool"}
+    rows = {clip_id: (clip_id, *_facts(clip)) for clip_id, clip in shards.read_done(recipe, clip_ids)}
     in_order = [rows[clip_id] for clip_id in clip_ids if clip_id in rows]
     return pd.DataFrame(in_order, columns=list(types)).astype(types)
+
+
+def _facts(clip: Tensors) -> tuple[float, float, float, bool, str, str, float]:
+    coverage, motion = clip["mask"].float().mean().item(), clip["motion"].item()
+    labels = LABELS[int(clip["camera"])], KINDS[int(clip["kind"])]
+    return coverage, motion, clip["own_motion"].item(), bool(clip["still"]), *labels, clip["inliers"].item()
 
 
 def overlay(clips: pd.DataFrame, stats: pd.DataFrame, folder: Path, recipe: Recipe) -> np.ndarray:
     """Sheet u8 [H,W,3] of a few clips, evenly over the table, with their frames, optical flow and mask."""
     places = np.unique(np.linspace(0, len(stats) - 1, SHOWN).round().astype(int)) if len(stats) else []
-    rows = clips.merge(stats.rename(columns={"motion": "speed"}), on="clip_id").iloc[places]
-    return motion_sheet(
-        list(_panels(rows, folder, recipe)), recipe.params["clips"]["fps"], recipe.params["strides"][0]
-    )
-
-
-def _panels(rows: pd.DataFrame, folder: Path, recipe: Recipe) -> Iterator[Panel]:
-    clip_ids = rows["clip_id"].tolist()
-    flows = dict(shards.read_clip_tensors(shards.locate(folder / "optical_flow"), clip_ids))
-    masks = dict(shards.read_done(recipe, clip_ids))
-    records: list[Any] = list(rows.itertuples())
-    for row in records:
-        frames = read_frames(clip_path(row), **recipe.params["clips"], **clip_span(row))
-        numbers = f"{row.speed:.1f} px/s, coverage {row.coverage:.2f}{', still' * bool(row.still)}"
-        flow, mask = flows[row.clip_id]["flow"].float(), masks[row.clip_id]["mask"].float()
-        yield Panel(row.caption, f"{row.clip_id}   {numbers}", frames, flow.numpy(), mask.numpy())
+    chosen = stats["clip_id"].iloc[places].tolist()
+    masks = {clip_id: clip["mask"] for clip_id, clip in shards.read_done(recipe, chosen)}
+    facts = clips.merge(stats.iloc[places], on="clip_id")
+    how = recipe.params["clips"]
+    panels = read_panels(facts, masks, folder / "optical_flow", how)
+    return motion_sheet(list(panels), how["fps"], recipe.params["strides"][0])
 
 
 def _jobs(recipe: Recipe, flow_folder: Path) -> list[Job]:
@@ -153,8 +173,13 @@ def _grid(recipe: Recipe) -> tuple[int, int]:
 def _how(params: Params) -> str:
     if not params.masks.enabled:
         return "masks.enabled is false: weight 1 everywhere"
-    floor = params.masks.floor
-    return f"below {floor:g} pixels per second nothing moves" if floor else "no floor: the paper"
+    floor, camera = params.masks.floor, params.masks.camera
+    least = f"below {floor:g} pixels per second nothing moves" if floor else "no floor: the paper"
+    return f"{least}; the camera's motion is {'removed' if camera == 'remove' else 'kept'}"
+
+
+def _counted(values: list[str]) -> str:
+    return ", ".join(f"{count} {value}" for value, count in Counter(values).most_common())
 
 
 def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame, stats: pd.DataFrame) -> None:

@@ -1,8 +1,9 @@
-"""Clips -> optical flow between adjacent frames, kept as vectors on a coarse grid."""
+"""Clips -> optical flow as vectors on a coarse grid, and the part of it that is not the camera's."""
 
 import logging
 from collections.abc import Iterator
 from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+from motive.adapters.camera import Camera, View
+from motive.adapters.dis import to_grey
 from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
 from motive.formats import shards
 from motive.formats.clips import clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, Tensors
 from motive.formats.video import BadClip, stream_frames
+from motive.maths.camera_motion import LABELS, between, camera_label, subtracts
 from motive.params import Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 2  # raise it when the meaning of `flow` changes
+VERSION = 3  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
 PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
@@ -77,21 +81,41 @@ def do_chunk(chunk: list[Job], recipe: Recipe, settings: dict[str, Any]) -> int:
             )
         try:
             frames = stream_frames(video, **recipe.params["clips"], **span)
-            done[clip_id] = track(frames, tracker, settings["stride"])
+            done[clip_id] = track(frames, tracker, settings, recipe.params["clips"]["fps"])
         except BadClip as error:
             failures[clip_id] = str(error)
     shards.write_part(recipe, done, failures)
     return len(chunk)
 
 
-def track(frames: Iterator[np.ndarray], tracker: Tracker, stride: int) -> Tensors:
-    """One clip's optical flow on the coarse grid; the frames stream by."""
-    kept = [
-        (keep_on_grid(flow, stride).half(), keep_on_grid(confidence, stride))
-        for flow, confidence in tracker(frames)
-    ]
-    flow, confidence = (torch.stack(values) for values in zip(*kept, strict=True))
-    return {"flow": flow, "confidence": (confidence * 255).round().to(torch.uint8)}
+def track(frames: Iterator[np.ndarray], tracker: Tracker, settings: dict[str, Any], fps: float) -> Tensors:
+    """One clip's optical flow on the coarse grid, and the camera's part in it; the frames stream by."""
+    adjacent, stride = settings["reference"] == "adjacent", settings["stride"]
+    camera, size = Camera(adjacent), (0, 0)
+    flows, confidences, views = [], [], []
+    ours, theirs = tee(frames)
+    for frame, tracked in zip(ours, tracker(theirs), strict=True):
+        flow, size = keep_on_grid(tracked.flow, stride), frame.shape[:2]
+        flows.append(flow.half())
+        confidences.append((keep_on_grid(tracked.confidence, stride) * 255).round().to(torch.uint8))
+        views.append(camera.view(to_grey(frame), flow.numpy()))
+    flow, confidence = torch.stack(flows), torch.stack(confidences)
+    return {"flow": flow, "confidence": confidence} | judge(flow, views, adjacent, fps, size)
+
+
+def judge(
+    flow: torch.Tensor, views: list[View], adjacent: bool, fps: float, size: tuple[int, ...]
+) -> Tensors:
+    """What the camera did in a clip, and the optical flow without it where that is certain."""
+    matrices = torch.from_numpy(np.stack([view.matrix for view in views])).float()
+    evidence = torch.tensor([(view.wins, view.losses, view.edges) for view in views])
+    inliers = torch.tensor([view.inliers for view in views])
+    steps = matrices if adjacent else between(matrices)
+    label = camera_label(steps, evidence, inliers, fps, (size[0], size[1]))
+    own = torch.from_numpy(np.stack([view.residual for view in views])).half()
+    residual = torch.where(subtracts(label, evidence)[:, None, None, None], own, flow)
+    number = torch.tensor(LABELS.index(label), dtype=torch.uint8)
+    return {"residual": residual, "camera": matrices, "inliers": inliers, "label": number}
 
 
 def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame) -> None:

@@ -1,0 +1,197 @@
+"""What of a frame's optical flow is the camera's: a global model, chosen by what it explains of the picture.
+
+Candidates come from the small pictures (registration.py) and, by RANSAC, from the vectors on the coarse grid.
+A richer model replaces a simpler one where it fits better in clearly more blocks of the frame.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+
+from motive.adapters.registration import STILL, Base, Grey, Matrix, Misfit, Small, Warp, small
+
+BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
+CLEAR = 0.02  # mean misfit by which a block decides for one of two models
+RICHER = 0.15  # share of blocks that a richer model must win more than it loses
+STARTS = 0.03  # ... than a still camera
+SETTLED = 0.4  # ... and from which on nothing else is tried
+CHANGE = 1.0  # grey levels of 255: less is the codec's
+ALIGNED = 0.35  # pixels that two pictures laid over each other may be apart
+PATCH = 7  # pixels over which that is judged
+AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
+FEWEST = 12  # vectors that RANSAC takes
+
+Vectors = Float32[np.ndarray, "2 rows columns"]
+
+
+class View(NamedTuple):
+    """How the camera moved from the reference frame to this one.
+
+    `matrix`: pixels of the reference frame to pixels of this one. `wins`, `losses`: shares of the frame that
+    fit clearly better, and worse, than with a still camera. `edges`: the share of two opposite edges of the
+    frame that it wins, the lesser of both: what moves with the camera reaches them, an object rarely does.
+    `inliers`: the share of the frame that it explains. `residual`: the optical flow that it does not.
+    """
+
+    matrix: Matrix
+    wins: float
+    losses: float
+    edges: float
+    inliers: float
+    residual: Vectors
+
+
+class Candidate(NamedTuple):
+    """A model's warp and how it fits."""
+
+    model: str | None
+    warp: Warp
+    misfit: Misfit
+
+
+class Camera:
+    """Follows the camera through one clip, frame by frame, from adjacent frames or from the first."""
+
+    def __init__(self, adjacent: bool) -> None:
+        self._adjacent = adjacent
+        self._grey: Grey | None = None
+        self._base: Base | None = None
+        self._last: Matrix | None = None
+
+    def view(self, grey: Grey, flow: Vectors) -> View:
+        """The camera's motion to the next frame of the clip; `flow` as the tracker found it, on its grid."""
+        picture = small(grey)
+        if self._base is None or self._grey is None:
+            view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, np.zeros_like(flow))
+        else:
+            view = self._compare(self._base, self._grey, grey, picture, flow)
+        if self._base is None or self._adjacent:
+            self._base, self._grey = Base(picture), grey
+        return view
+
+    def _compare(self, base: Base, before: Grey, after: Grey, picture: Small, flow: Vectors) -> View:
+        if np.abs(base.picture - picture).max() < CHANGE:
+            return View(np.eye(3), 0.0, 0.0, 0.0, 1.0, flow)
+        scale = before.shape[0] / picture.shape[0]
+        still, best, wins, losses, edges = _choose(base, picture, self._seeds(base, picture, flow, scale))
+        self._last = best.warp.matrix
+        matrix, grid = base.to_pixels(best.warp.matrix, scale), flow.shape[1:]
+        inliers = float((best.misfit.values[best.misfit.known] < 0.5).mean())
+        if best is still:
+            return View(matrix, wins, losses, edges, inliers, flow)
+        unlike = _unlike(before, after, Warp(matrix, best.warp.light), grid)
+        residual = (flow - _vectors(matrix, before, grid)) * unlike
+        return View(matrix, wins, losses, edges, inliers, residual)
+
+    def _seeds(self, base: Base, picture: Small, flow: Vectors, scale: float) -> list[Matrix]:
+        """First guesses: as before, as most vectors say, as the pictures correlate."""
+        seeds = [] if self._last is None else [self._last]
+        moving = np.flatnonzero(np.hypot(*flow).ravel() > 0)
+        if len(moving) >= FEWEST:
+            places = _centres(base.picture.shape, scale, flow.shape[1:])[moving]
+            ends = places + flow.reshape(2, -1).T[moving]
+            near = max(AGREES, scale / 4)
+            how = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 200}
+            found, _ = cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **how)
+            if found is not None:
+                seeds.append(base.from_pixels(np.vstack([found, [0, 0, 1]]), scale))
+        return [*seeds, base.shift(picture)]
+
+
+def _choose(
+    base: Base, after: Small, seeds: list[Matrix]
+) -> tuple[Candidate, Candidate, float, float, float]:
+    """The still camera, the model chosen, and its evidence: wins, losses, edges."""
+    warp = base.fit(after, None, STILL) or STILL
+    still = Candidate(None, warp, base.misfit(after, warp))
+    nothing = Misfit(np.zeros_like(after), still.misfit.known)
+    if not _edges(_blocks(still.misfit, nothing) > CLEAR):  # two opposite edges stand: so does the camera
+        return still, still, 0.0, 0.0, 0.0
+
+    def lead(misfit: Misfit) -> float:
+        wins, losses = _compared(still.misfit, misfit)
+        return wins - losses
+
+    def grown(matrix: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
+        shifted = np.eye(3)
+        shifted[:2, 2] = matrix[:2, 2]
+        starts = {"translation": shifted, "similarity": matrix}
+        fits = [
+            (model, base.fit(after, model, Warp(start, warp.light), keep)) for model, start in starts.items()
+        ]
+        return [Candidate(model, found, base.misfit(after, found)) for model, found in fits if found]
+
+    seeds = sorted(seeds, key=lambda seed: -lead(base.misfit(after, Warp(seed, warp.light))))[:2]
+    found, top = [], still
+    for seed in (*seeds, np.eye(3)):
+        found += grown(seed)
+        top = max(found, key=lambda candidate: lead(candidate.misfit), default=still)
+        if lead(top.misfit) >= SETTLED:
+            break
+    if lead(top.misfit) < SETTLED:  # it may be an object: look at the rest of the frame
+        gained = (still.misfit.values - top.misfit.values > 0.1).astype(np.uint8)
+        found += grown(np.eye(3), 1.0 - cv2.dilate(gained, np.ones((5, 5), np.uint8)))
+    best = still
+    for model in ("translation", "similarity"):
+        of_model = [candidate for candidate in found if candidate.model == model]
+        if of_model:
+            best = _richer(best, max(of_model, key=lambda candidate: lead(candidate.misfit)))
+    if best is not still and (full := base.fit(after, "homography", best.warp)):
+        best = _richer(best, Candidate("homography", full, base.misfit(after, full)))
+    judged = top if best is still else best
+    wins, losses = _compared(still.misfit, judged.misfit)
+    edges = _edges(_blocks(still.misfit, best.misfit) > CLEAR)
+    return still, best, wins, losses, edges
+
+
+def _richer(simple: Candidate, rich: Candidate) -> Candidate:
+    wins, losses = _compared(simple.misfit, rich.misfit)
+    return rich if wins - losses >= (RICHER if simple.model else STARTS) else simple
+
+
+def _blocks(one: Misfit, other: Misfit) -> Float32[np.ndarray, "b b"]:
+    """Mean gain of the other over the one, block by block."""
+    gain = (one.values - other.values) * (one.known & other.known)
+    return cv2.resize(gain, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+
+
+def _compared(one: Misfit, other: Misfit) -> tuple[float, float]:
+    """Shares of blocks that the other wins and loses."""
+    gain = _blocks(one, other)
+    return float((gain > CLEAR).mean()), float((gain < -CLEAR).mean())
+
+
+def _edges(won: np.ndarray) -> float:
+    top, bottom, left, right = (float(edge.mean()) for edge in (won[0], won[-1], won[:, 0], won[:, -1]))
+    return max(min(top, bottom), min(left, right))
+
+
+def _unlike(
+    before: Grey, after: Grey, warp: Warp, grid: tuple[int, ...]
+) -> Float32[np.ndarray, "rows columns"]:
+    """The share of each cell where `after`, laid over `before`, shows something else."""
+    height, width = before.shape
+    inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    laid = cv2.warpPerspective(after, warp.matrix, (width, height), flags=inverse)
+    known = cv2.warpPerspective(np.full_like(after, 255), warp.matrix, (width, height), flags=inverse) == 255
+    dx, dy = (cv2.Scharr(before, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
+    contrast = cv2.blur(cv2.magnitude(dx, dy), (PATCH, PATCH))
+    gap = np.abs(laid.astype(np.float32) - before - np.float32(warp.light)) * known
+    differs = cv2.blur(gap, (PATCH, PATCH)) > CHANGE + ALIGNED * contrast
+    return cv2.resize(differs.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _centres(size: tuple[int, ...], scale: float, grid: tuple[int, ...]) -> Float[np.ndarray, "n 2"]:
+    """(x, y) of each cell's centre in pixels of the frame, which is `scale` times `size`."""
+    down, right = (scale * side / count for side, count in zip(size, grid, strict=True))
+    rows, columns = np.indices(grid)
+    return np.stack([(columns + 0.5) * right - 0.5, (rows + 0.5) * down - 0.5], -1).reshape(-1, 2)
+
+
+def _vectors(matrix: Matrix, frame: Grey, grid: tuple[int, ...]) -> Vectors:
+    """The optical flow that the camera alone would make."""
+    places = _centres(frame.shape, 1.0, grid)
+    moved = np.c_[places, np.ones(len(places))] @ matrix.T
+    return (moved[:, :2] / moved[:, 2:] - places).T.reshape(2, *grid).astype(np.float32)

@@ -1,0 +1,150 @@
+"""One small grey picture laid over another: the direct, robust estimate of how the whole frame moved.
+
+Inverse compositional Gauss-Newton (Baker, Matthews 2004). A residual is divided by the local contrast, so
+that it is a distance in pixels: every place counts by its area and a textured object does not outvote a
+smooth wall. A Geman-McClure weight that narrows from step to step lets go of what moves otherwise.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+SHORT = 64  # pixels of the small picture's shorter side
+NOISE = 1.5  # grey levels of 255 that mean nothing, in a picture blurred by one pixel
+EDGE, INSIDE = (
+    0.15,
+    0.5,
+)  # share of the shorter side, and what places farther in weigh: things stand in the middle
+TOLERANCES = (1.5, 1.0, 0.7, 0.5, 0.5, 0.4)  # small pixels, step by step
+AGREES = 0.5  # small pixels
+FREEDOM = {"translation": 2, "similarity": 4, "homography": 8}  # how many numbers a model has
+
+Grey = UInt8[np.ndarray, "H W"]
+Small = Float32[np.ndarray, "h w"]
+Matrix = Float[np.ndarray, "3 3"]
+
+
+class Warp(NamedTuple):
+    """Where places go (in half short sides from the centre), and how many grey levels brighter it became."""
+
+    matrix: Matrix
+    light: float = 0.0
+
+
+class Misfit(NamedTuple):
+    """How badly each place fits, in [0,1), and where both pictures have one."""
+
+    values: Small
+    known: Bool[np.ndarray, "h w"]
+
+
+STILL = Warp(np.eye(3))
+
+
+def small(grey: Grey) -> Small:
+    """Blurred, and shrunk to a shorter side of 64 pixels if it is longer."""
+    shrink = min(grey.shape) / SHORT
+    if shrink > 1:
+        height, width = (round(side / shrink) for side in grey.shape)
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0)
+
+
+class Base:
+    """A small picture that others are laid over."""
+
+    def __init__(self, picture: Small) -> None:
+        self.picture = picture
+        height, width = picture.shape
+        self.half = min(height, width) / 2
+        centre = (width - 1) / 2, (height - 1) / 2
+        self._inward = (
+            np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
+        )  # pixels -> half short sides from the centre
+        self._outward = np.linalg.inv(self._inward)
+        dx, dy = (cv2.Scharr(picture, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
+        x = (np.arange(width, dtype=np.float32) - centre[0]) / self.half
+        y = (np.arange(height, dtype=np.float32)[:, None] - centre[1]) / self.half
+        radial = dx * x + dy * y
+        # What a unit of each number of a model does to the picture: light, shift, zoom, roll, stretch,
+        # perspective.
+        effects = [np.ones_like(dx), dx, dy, radial, dy * x - dx * y, dx * x - dy * y, dx * y + dy * x]
+        self._effects = np.stack([*effects, radial * x, radial * y], -1).reshape(-1, 9)
+        self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)
+        edge = max(1, round(EDGE * min(height, width)))
+        self._weight = np.ones((height, width), np.float32)
+        self._weight[edge:-edge, edge:-edge] = INSIDE
+        self._window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+
+    def fit(
+        self, after: Small, model: str | None, start: Warp, keep: np.ndarray | float = 1.0
+    ) -> Warp | None:
+        """The warp of a model (None: light alone) that lays `after` over this picture; None if it runs
+        away."""
+        numbers = 1 + FREEDOM.get(model or "", 0)
+        effects, warp = self._effects[:, :numbers], start
+        for tolerance in TOLERANCES:
+            gap, known = self._gap(after, warp)
+            distance = gap / self._contrast
+            weight = keep * self._weight * known / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
+            weighted = effects * weight.reshape(-1, 1)
+            normal = (weighted.T @ effects).astype(np.float64)
+            normal[np.diag_indices(numbers)] += 1e-3 + 1e-4 * np.trace(normal) / numbers
+            step = np.linalg.solve(normal, weighted.T @ gap.ravel())
+            matrix = warp.matrix @ np.linalg.inv(self._step(step[1:]))
+            warp = Warp(matrix / matrix[2, 2], warp.light + float(step[0]))
+            if np.abs(step).max() < 0.01:
+                break
+        sane = np.isfinite(warp.matrix).all() and 0.5 < np.linalg.det(warp.matrix[:2, :2]) < 2
+        return warp if sane else None
+
+    def _step(self, numbers: Float[np.ndarray, "n"]) -> Matrix:
+        whole = np.zeros(8)
+        whole[: len(numbers)] = numbers / self.half
+        right, down, zoom, roll, stretch, shear, px, py = whole
+        return np.array(
+            [
+                [1 + zoom + stretch, shear - roll, right],
+                [shear + roll, 1 + zoom - stretch, down],
+                [-px, -py, 1],
+            ]
+        )
+
+    def _gap(self, after: Small, warp: Warp) -> tuple[Small, Bool[np.ndarray, "h w"]]:
+        """Grey levels by which `after`, laid over this picture, differs from it; and where it reaches."""
+        matrix = self._outward @ warp.matrix @ self._inward
+        how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
+        laid = cv2.warpPerspective(after, matrix, after.shape[::-1], **how)
+        return laid - self.picture - np.float32(warp.light), laid > -1e3
+
+    def misfit(self, after: Small, warp: Warp) -> Misfit:
+        """How badly each place fits under a warp."""
+        gap, known = self._gap(after, warp)
+        squared = (gap / self._contrast / AGREES) ** 2
+        return Misfit(squared / (1 + squared), known)
+
+    def shift(self, after: Small) -> Matrix:
+        """The translation that correlates best, as a first guess at any distance."""
+        # OpenCV multiplies the window into what it is given.
+        (right, down), _ = cv2.phaseCorrelate(self.picture.copy(), after.copy(), self._window)
+        return np.array([[1, 0, right / self.half], [0, 1, down / self.half], [0, 0, 1]])
+
+    def to_pixels(self, matrix: Matrix, scale: float) -> Matrix:
+        """A warp's matrix on the pixels of a frame that is `scale` times larger."""
+        enlarge = _enlarge(scale)
+        moved = enlarge @ self._outward @ matrix @ self._inward @ np.linalg.inv(enlarge)
+        return moved / moved[2, 2]
+
+    def from_pixels(self, matrix: Matrix, scale: float) -> Matrix:
+        """The reverse of `to_pixels`."""
+        enlarge = _enlarge(scale)
+        moved = self._inward @ np.linalg.inv(enlarge) @ matrix @ enlarge @ self._outward
+        return moved / moved[2, 2]
+
+
+def _enlarge(scale: float) -> Matrix:
+    """Pixel indices of the small picture to those of the large one: centres, not corners, are whole
+    numbers."""
+    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])

@@ -1,0 +1,53 @@
+"""`motive show`: all that is known of one clip's motion, as a table and a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from motive.formats.clips import clips_folder, read_clips
+from motive.formats.panels import read_panels
+from motive.formats.pictures import motion_sheet, write_png
+from motive.formats.shards import locate, read_clip_tensors, read_manifest
+from motive.formats.tables import read_table
+from motive.params import Params
+
+
+def show(wanted: str, params: Params, out: Path | None) -> tuple[dict[str, Any], Path]:
+    """The facts of the clip whose id begins so, or whose file is called so, and its picture.
+
+    Raises:
+        ValueError: no such clip or several, or its masks are not made.
+    """
+    part, clip = _find(wanted, list(params.clips.source))
+    clip_id, folder = str(clip["clip_id"].iloc[0]), Path("data") / part
+    how = read_manifest(folder / "masks")["params"]
+    facts = clip.merge(read_table(folder / "masks/mask_stats.parquet"), on="clip_id")
+    if facts.empty:
+        raise ValueError(f"{clip_id} has no mask: see {folder / 'masks/failures.parquet'}")
+    stored = read_clip_tensors(locate(folder / "masks"), [clip_id])
+    masks = {name: tensors["mask"] for name, tensors in stored}
+    panels = read_panels(facts, masks, folder / "optical_flow", how["clips"])
+    out = out or Path(".motive/show") / f"{clip_id}.png"
+    write_png(out, motion_sheet(list(panels), how["clips"]["fps"], how["strides"][0]))
+    return {"part": part, **facts.to_dict("records")[0]}, out
+
+
+def _find(wanted: str, parts: list[str]) -> tuple[str, pd.DataFrame]:
+    """The part and the one row of a clip."""
+    parts = [part for part in parts if (clips_folder(part) / "clips.parquet").is_file()]
+    found = []
+    for part in parts:
+        table = read_clips(part)
+        named = [wanted in (video, Path(video).name) for video in table["video"]]
+        found.append(table[table["clip_id"].str.startswith(wanted) | named].assign(part=part))
+    clips = pd.concat(found) if found else pd.DataFrame()
+    if clips.empty:
+        raise ValueError(
+            f"no clip {wanted!r} in {', '.join(parts) or 'data/'}: give a clip_id or a file name"
+        )
+    if len(clips) > 1:
+        rows: list[Any] = list(clips.head().itertuples())
+        some = ", ".join(f"{row.clip_id} ({row.part}/{row.video})" for row in rows)
+        raise ValueError(f"{len(clips)} clips are called {wanted!r}, e.g. {some}: give a clip_id")
+    return str(clips["part"].iloc[0]), clips.drop(columns="part")
