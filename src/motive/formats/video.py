@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOMEM
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -189,6 +190,12 @@ def _why_closed(path: Path, error: FFmpegError) -> str:
     return "truncated: its index is missing or broken" if known else "not a video"
 
 
+def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
+    if error.errno == ENOMEM:  # of a size that only a broken header asks for, or of a process's limit
+        return BadClip(f"out of memory: {what} takes too much after {time:.2f} s")
+    return BadClip(f"damaged: {what} fails after {time:.2f} s ({error.strerror})")
+
+
 def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
@@ -237,7 +244,7 @@ def _packets(container: Any, *streams: Any) -> Iterator[Any]:
                 yield packet
                 time = _seconds(packet)
     except FFmpegError as error:
-        raise BadClip(f"damaged: reading fails after {time:.2f} s ({error.strerror})") from None
+        raise _damaged("reading", time, error) from None
 
 
 def _seconds(packet: Any) -> float:
@@ -259,7 +266,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Shown]:
             time = stamp - start
             yield Shown(time, float(frame.duration * stream.time_base), frame)
     except FFmpegError as error:
-        raise BadClip(f"damaged: decoding fails after {time:.2f} s ({error.strerror})") from None
+        raise _damaged("decoding", time, error) from None
 
 
 def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:

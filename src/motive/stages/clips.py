@@ -8,32 +8,27 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from motive.formats import clips as table
-from motive.formats.shards import WORK
+from motive.formats.readings import Job, read_whole
 from motive.formats.sources import Entry, read_source
-from motive.formats.video import BadClip, probe, read_frames
+from motive.formats.tables import WORK
 from motive.params import Clips, Params
-from motive.workers import deal
+from motive.workers import Died, guarded
 
 log = logging.getLogger("motive")
 
 VERSION = 1  # raise it when the meaning of a reading changes
 HASHES = WORK / "clips" / "hashes"
+MEMORY = 4096  # MB that reading one file may take: 8K with 10 bits and 16 reference frames wants 3300
 Failure = tuple[str, str]  # file, reason
-
-
-class Job(NamedTuple):
-    """Work on one file, and what its result is kept under: path, size and time, or the sha256."""
-
-    path: str
-    key: str
 
 
 def run(part: str, params: Params) -> None:
@@ -77,12 +72,16 @@ def _read_all(
 ) -> tuple[dict[str, dict], list[Failure]]:
     """file -> its reading (`sha256`, and Probe's fields or `reason`), and the files that can't be opened."""
     files, unreadable = _files(folder, entries)
-    size = params.shards.size
-    hashes = _done(HASHES, _sha256, files.values(), size, 1, f"{label}: hash")  # one is faster than a disk
-    contents = {hashes[job.key]: job.path for job in files.values() if job.key in hashes}
+    size, clips = params.shards.size, params.clips
+    jobs = list(files.values())
+    hashes = _done(HASHES, jobs, _hashed, size, f"{label}: hash")
+    contents = {hashes[job.key]: job.path for job in jobs if job.key in hashes}
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
-    reading = partial(_reading, clips=params.clips)
-    readings = _done(_store(params.clips), reading, jobs, size, params.workers, f"{label}: read")
+    late = _store(clips) / f"hung_{clips.time_limit:g}"  # only a file that hung depends on the limit
+    new = [job for job in jobs if job.key not in _load(late)]
+    reading = partial(_guarded, params=params, late=late, label=f"{label}: read")
+    readings = _done(_store(clips), new, reading, size, f"{label}: read")
+    readings = _load(late) | readings
     read = {}
     for file, job in files.items():
         if job.key in hashes:
@@ -107,34 +106,40 @@ def _files(folder: Path, entries: list[Entry]) -> tuple[dict[str, Job], list[Fai
 
 
 def _done(
-    store: Path, work: Callable[[Path], Any], jobs: Iterable[Job], size: int, num_workers: int, label: str
+    store: Path, jobs: list[Job], results: Callable[[list[Job]], Iterator], size: int, label: str
 ) -> dict[str, Any]:
     """key -> result of all these jobs, doing those that are not in the store, `size` between two savings."""
-    known, jobs = _load(store), list(jobs)
+    known, fresh = _load(store), {}
     todo = [job for job in jobs if job.key not in known]
     log.info("%s %d files, %d of them new", label, len(jobs), len(todo))
-    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    deal(partial(_do_chunk, store=store, work=work), chunks, num_workers, total=len(todo), label=label)
-    return _load(store) if todo else known
+    with closing(results(todo)) as found:
+        try:
+            for job, result in found:
+                if result is not None:
+                    fresh[job.key] = result
+                if len(fresh) >= size:
+                    _keep(store, fresh)
+                    known, fresh = known | fresh, {}
+        finally:
+            _keep(store, fresh)
+    return known | fresh
 
 
-def _do_chunk(jobs: list[Job], store: Path, work: Callable[[Path], Any]) -> int:
-    results = {job.key: work(Path(job.path)) for job in jobs}
-    _keep(store, {key: result for key, result in results.items() if result is not None})
-    return len(jobs)
+def _guarded(jobs: list[Job], params: Params, late: Path, label: str) -> Iterator[tuple[Job, Any]]:
+    """Each job with its reading, by processes that may die; what hung is kept beside."""
+    work, limit = partial(read_whole, clips=params.clips), params.clips.time_limit
+    for job, result in guarded(work, jobs, params.workers, limit, MEMORY, label):
+        if isinstance(result, Died) and result.hung:
+            _keep(late, {job.key: {"reason": f"{result.reason} (clips.time_limit)"}})
+            yield job, None
+        else:
+            yield job, {"reason": result.reason} if isinstance(result, Died) else result
 
 
-def _reading(path: Path, clips: Clips) -> dict[str, Any]:
-    """Probe's fields, or the `reason` why this is no clip. Here alone anything a file causes is caught."""
-    size = (clips.num_frames, clips.fps, clips.height, clips.width, clips.resample)
-    try:
-        seen = probe(path, clips.max_pixels)
-        read_frames(path, *size, max_pixels=clips.max_pixels)
-    except BadClip as reason:
-        return {"reason": str(reason)}
-    except Exception as error:  # decoders fail in ways that nobody can list
-        return {"reason": f"can't be decoded: {type(error).__name__}: {error}"}
-    return vars(seen)
+def _hashed(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
+    """Each job with its sha256, one by one: that is faster than a disk."""
+    for job in jobs:
+        yield job, _sha256(Path(job.path))
 
 
 def _sha256(path: Path) -> str | None:
@@ -151,7 +156,7 @@ def _sha256(path: Path) -> str | None:
 
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
-    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction"})
+    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction", "time_limit"})
     recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
     return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
