@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 Chunk = TypeVar("Chunk")
@@ -109,7 +109,7 @@ def _pooled(
         pool.join()
 
 
-def _result(future: ProcessFuture, seconds: float) -> Any:
+def _result(future: Future, seconds: float) -> Any:
     try:
         return future.result()
     except TimeoutError:
@@ -127,7 +127,7 @@ def _start_reader(megabytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20,) * 2)
+        resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, no file of gigabytes
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 
 from motive.formats import clips as table
 from motive.formats.readings import Job, read_whole
-from motive.formats.sources import Entry, read_source
+from motive.formats.sources import Entry, one_line, read_source
 from motive.formats.tables import WORK
 from motive.params import Clips, Params
 from motive.workers import Died, guarded
@@ -27,7 +27,8 @@ log = logging.getLogger("motive")
 
 VERSION = 1  # raise it when the meaning of a reading changes
 HASHES = WORK / "clips" / "hashes"
-MEMORY = 4096  # MB that reading one file may take: 8K with 10 bits and 16 reference frames wants 3300
+MEMORY = 2048  # MB that reading one file may take: 8K in 10 bits takes 810
+SPARSE = 1 << 30  # bytes: a larger file that is mostly holes is no video
 Failure = tuple[str, str]  # file, reason
 
 
@@ -101,12 +102,20 @@ def _files(folder: Path, entries: list[Entry]) -> tuple[dict[str, Job], list[Fai
         except OSError as error:
             unreadable.append((entry.file, f"can't be read: {error.strerror}"))
             continue
+        stored = 512 * getattr(stat, "st_blocks", stat.st_size)  # a hole of petabytes takes days to hash
+        if stat.st_size > SPARSE and stored < stat.st_size / 2:
+            unreadable.append((entry.file, f"sparse: {stored} of {stat.st_size} bytes are stored"))
+            continue
         jobs[entry.file] = Job(str(path), f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
     return jobs, unreadable
 
 
 def _done(
-    store: Path, jobs: list[Job], results: Callable[[list[Job]], Iterator], size: int, label: str
+    store: Path,
+    jobs: list[Job],
+    results: Callable[[list[Job]], Generator[tuple[Job, Any], None, None]],
+    size: int,
+    label: str,
 ) -> dict[str, Any]:
     """key -> result of all these jobs, doing those that are not in the store, `size` between two savings."""
     known, fresh = _load(store), {}
@@ -125,7 +134,9 @@ def _done(
     return known | fresh
 
 
-def _guarded(jobs: list[Job], params: Params, late: Path, label: str) -> Iterator[tuple[Job, Any]]:
+def _guarded(
+    jobs: list[Job], params: Params, late: Path, label: str
+) -> Generator[tuple[Job, Any], None, None]:
     """Each job with its reading, by processes that may die; what hung is kept beside."""
     work, limit = partial(read_whole, clips=params.clips), params.clips.time_limit
     for job, result in guarded(work, jobs, params.workers, limit, MEMORY, label):
@@ -136,7 +147,7 @@ def _guarded(jobs: list[Job], params: Params, late: Path, label: str) -> Iterato
             yield job, {"reason": result.reason} if isinstance(result, Died) else result
 
 
-def _hashed(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
+def _hashed(jobs: list[Job]) -> Generator[tuple[Job, str | None], None, None]:
     """Each job with its sha256, one by one: that is faster than a disk."""
     for job in jobs:
         yield job, _sha256(Path(job.path))
@@ -216,7 +227,7 @@ def _stop_if_too_many(
     (out / "clips.parquet").unlink(missing_ok=True)  # of an earlier run
     what = f"{len(failures)} of {total} clips failed, clips.max_failed_fraction is {limit:g}"
     what = what if num_usable else f"no usable clip among {total}"
-    first = [f"  {file}: {reason}" for file, reason in sorted(failures)[:10]]
+    first = [one_line(f"  {file}: {reason}") for file, reason in sorted(failures)[:10]]
     hint = (
         f"{folder}: {what}{_by_reason(failures)}. The first {len(first)} (all: {out / 'failures.parquet'}):"
     )
@@ -225,5 +236,7 @@ def _stop_if_too_many(
 
 def _by_reason(failures: list[Failure]) -> str:
     """` (3 truncated, 1 zero bytes)`: a reason's kind stands before its first colon, bracket or ` of`."""
-    kinds = Counter(reason.split(":")[0].split(" (")[0].split(" of ")[0] for _, reason in failures)
-    return f" ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if kinds else ""
+    reasons = [reason.removeprefix(f"{file} ") for file, reason in failures]
+    kinds = Counter(reason.split(":")[0].split(" (")[0].split(" of ")[0] for reason in reasons).most_common()
+    named = [one_line(f"{count} {kind[:60]}") for kind, count in kinds[:12]]
+    return f" ({', '.join([*named, '...'][: len(kinds)])})" if kinds else ""
