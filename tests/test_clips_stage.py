@@ -4,6 +4,7 @@ import ctypes
 import json
 import logging
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from motive.formats.clips import COLUMNS, FAILURES, clip_id, clip_path, read_cli
 from motive.formats.video import read_frames, write_video
 from motive.params import Clips, Params, load_params
 from motive.stages import clips as stage
+from tests.made_clips import encode
 from tests.real_clips import real_clip
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
@@ -237,6 +239,36 @@ def test_several_workers_give_the_same_bytes():
     shutil.rmtree(".motive")
     stage.run("pool", params().model_copy(update={"workers": 2}))
     assert written() == alone
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_file_that_asks_for_more_memory_than_it_may_have_is_a_row(monkeypatch):
+    draw("0.mp4", 0)
+    large = np.zeros((15, 5000, 5000, 3), np.uint8)
+    encode(Path("pool/1.avi"), large, codec="mjpeg", pix_fmt="yuvj420p")
+    Path("pool/1.txt").write_text("large")
+    monkeypatch.setattr(stage, "MEMORY", 350)  # 270 of them for the libraries
+    stage.run("pool", params(max_failed_fraction=0.5))
+    assert failures()["1.avi"].startswith(("out of memory: ", "can't be decoded: "))  # not all decoders say
+    assert list(read_clips("pool")["video"]) == ["0.mp4"]
+
+
+def test_a_hole_of_terabytes_is_not_hashed():
+    draw("0.mp4", 0)
+    Path("pool/1.txt").write_text("a hole")
+    with Path("pool/1.mp4").open("wb") as file:
+        file.truncate(1 << 43)
+    stage.run("pool", params(max_failed_fraction=0.5))
+    assert failures() == {"1.mp4": "sparse: 0 of 8796093022208 bytes are stored"}
+
+
+def test_a_name_can_not_write_to_the_terminal(caplog):
+    Path("pool/\x1b[2J\nfine.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="no usable clip") as error:
+        stage.run("pool", params(missing_caption="empty"))
+    assert [line for line in str(error.value).splitlines() if not line.isprintable()] == []
+    assert "\\x1b[2J\\nfine.mp4: not a video" in str(error.value)
+    assert list(failures()) == ["\x1b[2J\nfine.mp4"]
 
 
 def test_a_file_that_hangs_is_remembered_until_the_limit_changes(read, monkeypatch):

@@ -24,6 +24,8 @@ def read_whole(job: Job, clips: Clips) -> dict[str, Any]:
         return {"reason": str(reason)}
     except MemoryError:
         return {"reason": "out of memory: reading it takes more than a process may have"}
+    except ImportError:  # no file's fault
+        raise
     except Exception as error:  # decoders fail in ways that nobody can list
         return {"reason": f"can't be decoded: {type(error).__name__}: {error}"}
     return vars(seen)
