@@ -156,7 +156,7 @@ add(
     muxed("mjpeg", bytes.fromhex("ffd8ffc00011 08 ffff ffff 03011100021101031101".replace(" ", ""))),
     "avi",
 )
-add("a_million_tiny_packets", "failed", muxed("mpeg4", b"\0", count=300_000), "avi")
+add("300k_tiny_packets", "failed", muxed("mpeg4", b"\0", count=300_000), "avi")
 
 
 @kind("either", "ts", fuzzed=True)

@@ -87,7 +87,9 @@ def measure(
         with watched(secret.parent) as opened:
             done = run(folder, time_limit, len(files))
     outcomes = list(compared(folder, files))
-    leaked = sum(SECRET in pd.read_parquet(path).to_json() for path in folder.glob("data/*/clips/*.parquet"))
+    leaked = sum(
+        SECRET in str(pd.read_parquet(path).to_json()) for path in folder.glob("data/*/clips/*.parquet")
+    )
     reasons = [outcome.reason for outcome in outcomes]
     return {
         "kinds_tried": len({outcome.kind for outcome in outcomes}),

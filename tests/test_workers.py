@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motive import workers
 from motive.workers import Died, deal, guarded
 
 CHUNKS = [[0, 1, 2], [3], [4, 5]]
@@ -109,6 +110,29 @@ def test_a_hang_is_cut_off_and_costs_only_its_item() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_what_asks_for_too_much_memory_is_refused_it() -> None:
     assert results(["eat", "good"]) == {"eat": "out of memory", "good": "did good"}
+
+
+class DiesOnArrival(str):
+    """An order that kills the first worker that takes it, before it has said so."""
+
+    def __reduce__(self):
+        return die_once, (str(self),)
+
+
+def die_once(marker: str) -> str:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.abort()
+    return "well"
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_worker_that_dies_between_two_items_loses_none(num_workers, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "GRACE", 3)
+    bad = DiesOnArrival(tmp_path / "marker")
+    good = [f"good {number}" for number in range(9)]
+    found = results([*good[:5], bad, *good[5:]], num_workers, seconds=1)
+    assert found == {bad: "did well"} | {order: f"did {order}" for order in good}
 
 
 def test_guarded_raises_what_its_work_raises_and_leaves_no_process() -> None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 Chunk = TypeVar("Chunk")
 Item = TypeVar("Item")
 AHEAD = 4  # items per worker that wait for it: a million futures would be slow to look through
+GRACE = 60  # seconds beyond the limit in which a worker must have started, or been killed
 
 
 class Died(NamedTuple):
@@ -100,7 +101,10 @@ def _pooled(
                 running[pool.schedule(work, (item,), timeout=seconds)] = number
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, seconds + GRACE, FIRST_COMPLETED).done
+            if not done:  # a worker died while it held the lock of the others
+                return
+            for future in done:
                 yield running.pop(future), _result(future, seconds)
     except BrokenProcessPool:
         return

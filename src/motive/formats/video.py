@@ -155,9 +155,8 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
     except OSError as error:
         raise BadClip(f"can't be read: {error.strerror}") from None
     with container:
-        stream = next(
-            (s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None
-        )
+        videos = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+        stream = next(videos, None)
         if stream is None:
             inside = ", ".join(s.type for s in container.streams) or "nothing"
             raise BadClip(f"no video stream: {inside} inside")
@@ -219,8 +218,9 @@ def _count(container: Any, stream: Any) -> tuple[int, float]:
 
 def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> None:
     """Compare what is there with what the header promised."""
-    gaps = "avi" in container.format.name  # it counts a frame that stays on the screen as many
-    if packets < 0.9 * stream.frames and not gaps:
+    if "avi" in container.format.name:  # it counts a frame that stays on the screen as many: ask the time
+        packets = max(packets, round(reached * float(stream.average_rate or 0)))
+    if packets < 0.9 * stream.frames:
         raise BadClip(f"truncated: {packets} of {stream.frames} frames")
     known = container.format.name.startswith(KEEPS_LENGTH)
     promised = (container.duration or 0) / av.time_base if known else 0

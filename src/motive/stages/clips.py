@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from motive.formats import clips as table
 from motive.formats.readings import Job, read_whole
@@ -75,7 +76,7 @@ def _read_all(
     files, unreadable = _files(folder, entries)
     size, clips = params.shards.size, params.clips
     jobs = list(files.values())
-    hashes = _done(HASHES, jobs, _hashed, size, f"{label}: hash")
+    hashes = _done(HASHES, jobs, partial(_hashed, label=f"{label}: hash"), size, f"{label}: hash")
     contents = {hashes[job.key]: job.path for job in jobs if job.key in hashes}
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
     late = _store(clips) / f"hung_{clips.time_limit:g}"  # only a file that hung depends on the limit
@@ -128,7 +129,8 @@ def _done(
                     fresh[job.key] = result
                 if len(fresh) >= size:
                     _keep(store, fresh)
-                    known, fresh = known | fresh, {}
+                    known.update(fresh)
+                    fresh = {}
         finally:
             _keep(store, fresh)
     return known | fresh
@@ -147,9 +149,9 @@ def _guarded(
             yield job, {"reason": result.reason} if isinstance(result, Died) else result
 
 
-def _hashed(jobs: list[Job]) -> Generator[tuple[Job, str | None], None, None]:
+def _hashed(jobs: list[Job], label: str) -> Generator[tuple[Job, str | None], None, None]:
     """Each job with its sha256, one by one: that is faster than a disk."""
-    for job in jobs:
+    for job in tqdm(jobs, desc=label, unit="clip", disable=not jobs):
         yield job, _sha256(Path(job.path))
 
 
