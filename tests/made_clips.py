@@ -17,7 +17,7 @@ def encode(
     path: Path, frames: np.ndarray, *, codec="libx264", pix_fmt="yuv420p", rate=12, **how: Any
 ) -> Path:
     """Write RGB or RGBA frames [F,H,W,C]; `times` in milliseconds make the rate vary."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=how.get("container", {})) as container:
         options = (STABLE if codec == "libx264" else {}) | how.get("options", {})
         stream: Any = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt

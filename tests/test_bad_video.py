@@ -73,6 +73,21 @@ def test_a_clip_truncated_behind_its_index_is_refused(tmp_path, bikes, suffix):
     assert reason(path).startswith(("truncated", "damaged"))
 
 
+def test_a_late_start_is_no_truncation(tmp_path, bikes):
+    times = 3_600_000 + 80 * np.arange(24)
+    path = encode(tmp_path / "late.mkv", bikes, codec="mjpeg", pix_fmt="yuvj420p", times=times)
+    assert probe(path).num_frames == 24
+    assert read_frames(path, 17, 12.0, 32, 32, "window").shape == (17, 32, 32, 3)
+
+
+def test_a_gap_in_an_avi_is_no_truncation(tmp_path, bikes):
+    times = np.cumsum([0, *([83] * 11), 1000, *([83] * 11)])
+    path = encode(tmp_path / "gap.avi", bikes, codec="mpeg4", times=times)
+    assert probe(path).num_frames == 24
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    assert reason(path).startswith("truncated")
+
+
 def test_an_absurd_size_is_refused_before_it_is_decoded(tmp_path):
     path = encode(
         tmp_path / "large.mp4", np.zeros((4, 1080, 1920, 3), np.uint8), options={"preset": "ultrafast"}

@@ -1,8 +1,11 @@
 """Laws of the clips stage: every file is a row of one of two tables, bytes are stable, only news is read."""
 
+import ctypes
 import json
 import logging
 import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from motive.formats import readings
 from motive.formats.clips import COLUMNS, FAILURES, clip_id, clip_path, read_clips
 from motive.formats.video import read_frames, write_video
-from motive.params import Params, load_params
+from motive.params import Clips, Params, load_params
 from motive.stages import clips as stage
+from tests.made_clips import encode
 from tests.real_clips import real_clip
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
@@ -151,13 +156,14 @@ def test_no_usable_clip_is_an_error_with_numbers():
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of files that the stage really reads."""
     names: list[str] = []
-    reading = stage._reading
+    guarded = stage.guarded
 
-    def counted(path: Path, clips):
-        names.append(path.name)
-        return reading(path, clips)
+    def counted(*args):
+        for job, result in guarded(*args):
+            names.append(Path(job.path).name)
+            yield job, result
 
-    monkeypatch.setattr(stage, "_reading", counted)
+    monkeypatch.setattr(stage, "guarded", counted)
     return names
 
 
@@ -175,7 +181,7 @@ def test_new_clips_cost_only_themselves(read):
     for seed in (8, 9):
         draw(f"{seed}.mp4", seed)
     stage.run("pool", params(max_failed_fraction=0.5))
-    assert (read, len(read_clips("pool"))) == (["8.mp4", "9.mp4"], 9)
+    assert (sorted(read), len(read_clips("pool"))) == (["8.mp4", "9.mp4"], 9)
     read.clear()
     Path("pool/3.mp4").rename("pool/33.mp4")  # the same content under another name
     Path("pool/3.txt").write_text("another caption, which no reading depends on")
@@ -206,21 +212,22 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_bytes(monkeypa
     shutil.rmtree("data")
     shutil.rmtree(".motive")
     read.clear()
-    chunk = stage._do_chunk
+    guarded = stage.guarded
 
-    def killed(jobs, store, work):
-        if len(read) >= 6:
-            raise KeyboardInterrupt
-        return chunk(jobs, store, work)
+    def killed(*args):
+        for job, result in guarded(*args):
+            if len(read) == 6:
+                raise KeyboardInterrupt
+            yield job, result
 
     with monkeypatch.context() as once:
-        once.setattr(stage, "_do_chunk", killed)
+        once.setattr(stage, "guarded", killed)
         with pytest.raises(KeyboardInterrupt):
             stage.run("pool", params())
     assert len(read) == 6
     next(iter(Path(".motive/work/clips/hashes").glob("*.json"))).write_text('{"cut by a fu')
     stage.run("pool", params())
-    assert len(read) == 8  # a lost hash costs a hash, not a reading
+    assert len(read) == 9  # what was yielded is kept; a lost hash costs a hash, not a reading
     assert written() == unbroken
 
 
@@ -232,6 +239,74 @@ def test_several_workers_give_the_same_bytes():
     shutil.rmtree(".motive")
     stage.run("pool", params().model_copy(update={"workers": 2}))
     assert written() == alone
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_file_that_asks_for_more_memory_than_it_may_have_is_a_row(monkeypatch):
+    draw("0.mp4", 0)
+    large = np.zeros((15, 5000, 5000, 3), np.uint8)
+    encode(Path("pool/1.avi"), large, codec="mjpeg", pix_fmt="yuvj420p")
+    Path("pool/1.txt").write_text("large")
+    monkeypatch.setattr(stage, "MEMORY", 350)  # 270 of them for the libraries
+    stage.run("pool", params(max_failed_fraction=0.5))
+    assert failures()["1.avi"].startswith(("out of memory: ", "can't be decoded: "))  # not all decoders say
+    assert list(read_clips("pool")["video"]) == ["0.mp4"]
+
+
+def test_a_hole_of_terabytes_is_not_hashed():
+    draw("0.mp4", 0)
+    Path("pool/1.txt").write_text("a hole")
+    with Path("pool/1.mp4").open("wb") as file:
+        file.truncate(1 << 43)
+    stage.run("pool", params(max_failed_fraction=0.5))
+    assert failures() == {"1.mp4": "sparse: 0 of 8796093022208 bytes are stored"}
+
+
+def test_a_name_can_not_write_to_the_terminal(caplog):
+    Path("pool/\x1b[2J\nfine.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="no usable clip") as error:
+        stage.run("pool", params(missing_caption="empty"))
+    assert [line for line in str(error.value).splitlines() if not line.isprintable()] == []
+    assert "\\x1b[2J\\nfine.mp4: not a video" in str(error.value)
+    assert list(failures()) == ["\x1b[2J\nfine.mp4"]
+
+
+def test_a_file_that_hangs_is_remembered_until_the_limit_changes(read, monkeypatch):
+    draw("0.mp4", 0)
+    draw("1.mp4", 1)
+    with monkeypatch.context() as slow:
+        slow.setattr(stage, "read_whole", sleep_if_one)
+        stage.run("pool", params(max_failed_fraction=0.5, time_limit=1))
+    hung = {"1.mp4": "hung: not done within 1 s (clips.time_limit)"}
+    assert failures() == hung
+    read.clear()
+    stage.run("pool", params(max_failed_fraction=0.5, time_limit=1))
+    assert (read, failures()) == ([], hung)
+    stage.run("pool", params(max_failed_fraction=0.5, time_limit=2))
+    assert (read, failures()) == (["1.mp4"], {})
+    stage.run("pool", params(max_failed_fraction=0.5, time_limit=1))
+    assert (read, failures()) == (["1.mp4"], {})  # what was read is known
+
+
+def sleep_if_one(job: readings.Job, clips: Clips) -> dict:
+    if job.path.endswith("1.mp4"):
+        time.sleep(60)
+    return readings.read_whole(job, clips)
+
+
+def test_a_file_that_kills_its_reader_is_a_row_and_the_run_goes_on(monkeypatch):
+    for seed in range(4):
+        draw(f"{seed}.mp4", seed)
+    monkeypatch.setattr(stage, "read_whole", die_if_one)
+    stage.run("pool", params(max_failed_fraction=0.5))
+    assert failures() == {"1.mp4": "crashed: its process died (signal 11, SIGSEGV)"}
+    assert len(read_clips("pool")) == 3
+
+
+def die_if_one(job: readings.Job, clips: Clips) -> dict:
+    if job.path.endswith("1.mp4"):
+        ctypes.string_at(0)
+    return readings.read_whole(job, clips)
 
 
 def test_it_says_what_it_decided_and_where_to_look(caplog):

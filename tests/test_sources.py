@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from motive.formats.sources import Entry, Source, read_source
+from motive.formats.sources import Entry, Source, one_line, read_source
 
 ROWS = [
     ("a.mp4", 'a ball, that "bounces"', "bounce"),
@@ -139,6 +139,12 @@ def test_plain_links_out_of_the_folder_are_failures_and_links_within_are_not(fol
         ('{"file_name": "./c.gif"}', "c.gif again: first in metadata.jsonl line 1"),
         ('{"file_name": "a.mp4", "caption": "\\ud800"}', "no valid text"),
         ("[" * 100_000, "no JSON"),
+        ('{"file_name": "a.mp4", "caption": "' + "x" * 65537 + '"}', "caption has more than 65536"),
+        ('{"file_name": "file:a.mp4"}', "file:a.mp4 is missing"),
+        ('{"file_name": "concat:a.mp4|c.gif"}', "is missing"),
+        ('{"file_name": "http://127.0.0.1/a.mp4"}', "is missing"),
+        ('{"file_name": "/dev/zero"}', "leaves the folder"),
+        ('{"file_name": "a.mp4\\u0000"}', "leaves the folder"),
         ('{"file_name": "' + "x" * 5000 + '"}', "can't be read: File name too long"),
     ],
     ids=lambda text: text[:30],
@@ -149,6 +155,54 @@ def test_what_is_wrong_with_a_row_stays_with_the_row(folder, line, reason):
     [(where, told)] = source.failures
     assert where == "metadata.jsonl line 3"
     assert reason in told
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: os.mkfifo(path), "is no regular file but a pipe, socket or device"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file but a pipe, socket or device"),
+        (lambda path: path.symlink_to(path.name), "is a link to nothing"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
+    ],
+    ids=["pipe", "device", "loop", "dangling"],
+)
+def test_what_could_be_read_for_ever_is_not_opened(folder, make, reason):
+    make(folder / "z.mp4")
+    make(folder / "a.txt")  # nor a caption
+    source = read_source(folder)
+    assert source.failures == [("z.mp4", f"z.mp4 {reason}")]
+    assert Entry("a.mp4", None) in source.entries
+
+
+def test_a_caption_as_long_as_a_disk_is_not_read(folder):
+    with (folder / "a.txt").open("wb") as file:
+        file.truncate(1 << 40)
+    assert read_source(folder).failures == [("a.mp4", "caption has more than 65536 characters")]
+
+
+def test_the_longest_name_has_no_room_for_a_caption(folder):
+    name = "x" * 252 + ".ts"
+    (folder / name).touch()
+    assert read_source(folder).failures == [
+        (name, f"its caption {'x' * 252}.txt can't be read: File name too long")
+    ]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "videos.txt", "list.json"])
+def test_metadata_outside_is_not_read(folder, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside") / "secret"
+    outside.write_text("a secret")
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ValueError, match=f"{name} is a link that leaves the folder") as error:
+        read_source(folder)
+    assert "a secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["line\nbreak", "\x1b[2Jgone", "\udcff", "\u202eback"])
+def test_a_terminal_is_given_one_plain_line(text):
+    assert one_line(text).isprintable()
+    assert one_line("plain: ü, 映画") == "plain: ü, 映画"
 
 
 def test_broken_bytes_and_broken_csv_rows_are_failures(folder):

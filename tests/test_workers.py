@@ -1,16 +1,20 @@
 """Dealing chunks: all are done once, an error stops the rest, nobody outlives a killed parent."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from motive.workers import deal
+from motive import workers
+from motive.workers import Died, deal, guarded
 
 CHUNKS = [[0, 1, 2], [3], [4, 5]]
 
@@ -62,23 +66,113 @@ def test_an_error_surfaces_and_the_rest_is_not_begun(num_workers: int, tmp_path:
     assert len(list(tmp_path.iterdir())) == done, "a worker went on"
 
 
+# ---- guarded
+
+
+def obey(order: str) -> str:
+    """Do what a broken file makes a decoder do."""
+    match order.split():
+        case ["segfault", *_]:
+            ctypes.string_at(0)
+        case ["abort", *_]:
+            os.abort()
+        case ["hang", *_]:
+            time.sleep(600)
+        case ["eat", *_]:
+            try:
+                return f"ate {len(np.ones(1 << 30))}"
+            except MemoryError:
+                return "out of memory"
+        case ["raise", *_]:
+            raise ValueError("a fault of ours")
+    return f"did {order}"
+
+
+def results(orders: list[str], num_workers: int = 2, seconds: float = 60) -> dict[str, object]:
+    return dict(guarded(obey, orders, num_workers, seconds, 2048, "obey"))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_crash_costs_only_its_item(num_workers: int) -> None:
+    good = [f"good {number}" for number in range(20)]
+    found = results([*good[:7], "segfault", *good[7:], "abort"], num_workers)
+    assert found.pop("segfault") == Died("crashed: its process died (signal 11, SIGSEGV)", hung=False)
+    assert found.pop("abort") == Died("crashed: its process died (signal 6, SIGABRT)", hung=False)
+    assert found == {order: f"did {order}" for order in good}
+
+
+def test_a_hang_is_cut_off_and_costs_only_its_item() -> None:
+    found = results(["good", "hang 1", "hang 2", "better"], seconds=1)
+    hung = Died("hung: not done within 1 s", hung=True)
+    assert found == {"good": "did good", "hang 1": hung, "hang 2": hung, "better": "did better"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_what_asks_for_too_much_memory_is_refused_it() -> None:
+    assert results(["eat", "good"]) == {"eat": "out of memory", "good": "did good"}
+
+
+class DiesOnArrival(str):
+    """An order that kills the first worker that takes it, before it has said so."""
+
+    def __reduce__(self):
+        return die_once, (str(self),)
+
+
+def die_once(marker: str) -> str:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.abort()
+    return "well"
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_worker_that_dies_between_two_items_loses_none(num_workers, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "GRACE", 3)
+    bad = DiesOnArrival(tmp_path / "marker")
+    good = [f"good {number}" for number in range(9)]
+    found = results([*good[:5], bad, *good[5:]], num_workers, seconds=1)
+    assert found == {bad: "did well"} | {order: f"did {order}" for order in good}
+
+
+def test_guarded_raises_what_its_work_raises_and_leaves_no_process() -> None:
+    with pytest.raises(ValueError, match="a fault of ours"):
+        results(["good", "raise", *(f"good {number}" for number in range(99))])
+    assert not active_children()
+
+
+def test_guarded_starts_nothing_for_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert (results([]), active_children(), capfd.readouterr().err) == ({}, [], "")
+
+
+def hang(_: str, folder: Path) -> int:
+    return note_pid_and_wait(0, folder)
+
+
+# ---- nobody outlives a killed parent
+
+
 PARENT = """
 import sys
 from functools import partial
 from pathlib import Path
-from test_workers import note_pid_and_wait
-from motive.workers import deal
+from test_workers import hang, note_pid_and_wait
+from motive.workers import deal, guarded
 if __name__ == "__main__":
-    deal(partial(note_pid_and_wait, folder=Path(sys.argv[1])), [0, 1], 2, total=2, label="wait")
+    if sys.argv[2] == "deal":
+        deal(partial(note_pid_and_wait, folder=Path(sys.argv[1])), [0, 1], 2, total=2, label="wait")
+    else:
+        list(guarded(partial(hang, folder=Path(sys.argv[1])), "ab", 2, 600, 2048, "wait"))
 """
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["deal", "guarded"])
+def test_workers_end_with_a_killed_parent(way: str, tmp_path: Path) -> None:
     script, folder = tmp_path / "parent.py", tmp_path / "pids"
     script.write_text(PARENT)
     folder.mkdir()
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    parent = subprocess.Popen([sys.executable, script, folder], env=env, stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen([sys.executable, script, folder, way], env=env, stderr=subprocess.DEVNULL)
     assert within(30, lambda: len(list(folder.iterdir())) == 2)
     parent.send_signal(signal.SIGKILL)
     parent.wait()

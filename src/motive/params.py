@@ -51,6 +51,7 @@ class Clips(Section):
         description="a clip without one fails, or gets an empty one"
     )
     max_pixels: Count = Field(description="a frame larger than this is refused unread")
+    time_limit: Positive = Field(description="seconds; a file that takes longer to read hangs and fails")
     max_failed_fraction: float = Field(ge=0, le=1, description="more broken files than this stop the run")
 
 

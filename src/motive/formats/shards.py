@@ -19,9 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from motive.formats.tables import write_table
+from motive.formats.tables import WORK, write_table
 
-WORK = Path(".motive/work")
 Tensors = dict[str, torch.Tensor]
 
 

@@ -14,23 +14,10 @@ from typing import Any
 
 log = logging.getLogger("motive")
 
-VIDEO_SUFFIXES = {
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".webm",
-    ".mkv",
-    ".avi",
-    ".gif",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".flv",
-    ".wmv",
-    ".ogv",
-}
+VIDEO_SUFFIXES = set(".mp4 .m4v .mov .webm .mkv .avi .gif .mpg .mpeg .ts .flv .wmv .ogv".split())  # noqa: SIM905
 FILE_KEYS = ("file_name", "file_path", "path", "video_path", "video")
 CAPTION_KEYS = ("caption", "text", "prompt", "cap")
+MAX_TEXT = 65536  # characters of a caption or a name
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,7 @@ def _rows(folder: Path) -> tuple[str, Iterator[Row]]:
     """The layout's name and its rows."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
     tables = sorted(names & {"metadata.jsonl", "metadata.csv", "metadata.parquet"})
+    _check_inside(folder, [*tables, *(names & {"videos.txt", "prompts.txt", "captions.txt"})])
     lists = sorted(name for name in names if name.endswith(".json"))
     if len(tables) > 1:
         raise ValueError(f"{folder} has {' and '.join(tables)}: keep one")
@@ -99,6 +87,7 @@ def _rows(folder: Path) -> tuple[str, Iterator[Row]]:
     if lists:
         if len(lists) > 1:
             raise ValueError(f"{folder} has {len(lists)} .json files ({', '.join(lists[:3])}): keep one")
+        _check_inside(folder, lists)
         return lists[0], _json(folder / lists[0])
     return "plain files", _plain(folder)
 
@@ -179,21 +168,40 @@ def _lines(path: Path) -> list[str]:
 def _plain(folder: Path) -> Iterator[Row]:
     for file in _video_files(folder):
         beside = (folder / file).with_suffix(".txt")
-        inside = beside.is_file() and _inside(folder, beside)
-        caption = beside.read_text(encoding="utf-8-sig", errors="replace") if inside else None
-        yield file, {"file_name": file, "caption": caption}
+        try:
+            yield file, {"file_name": file, "caption": _caption(folder, beside)}
+        except OSError as error:
+            yield file, _BadRow(f"its caption {beside.name} can't be read: {error.strerror}")
+
+
+def _caption(folder: Path, path: Path) -> str | None:
+    """What a text file says, or a little more than a caption may be of it; None without one in the folder."""
+    if not (path.is_file() and _inside(folder, path)):
+        return None
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(MAX_TEXT + 1)
 
 
 def _video_files(folder: Path) -> list[str]:
     """All video files by name, sorted, not looking into hidden or linked folders."""
     found = []
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=_say_unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
         named = (Path(where, name) for name in files if not name.startswith("."))
         found += [
             path.relative_to(folder).as_posix() for path in named if path.suffix.lower() in VIDEO_SUFFIXES
         ]
     return sorted(found)
+
+
+def _say_unread(error: OSError) -> None:
+    log.warning("%s can't be looked into: %s", one_line(str(error.filename)), error.strerror)
+
+
+def _check_inside(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not _inside(folder, folder / name):
+            raise ValueError(f"{folder / name} is a link that leaves the folder: put the file itself there")
 
 
 def _check_columns(path: Path, names: Iterable[str]) -> None:
@@ -240,6 +248,8 @@ def _text(row: dict, keys: tuple[str, ...]) -> str | None:
         return None
     if not isinstance(row[key], str):
         raise _BadRow(f"{key} is {row[key]!r}, no text")
+    if len(row[key]) > MAX_TEXT:
+        raise _BadRow(f"{key} has more than {MAX_TEXT} characters")
     if _printable(row[key]) != row[key]:
         raise _BadRow(f"{key} {row[key]!r} is no valid text")
     return row[key].strip() or None
@@ -251,8 +261,8 @@ def _checked_file(folder: Path, file: str) -> str:
     if path.is_absolute() or ".." in path.parts or "\0" in file:
         raise _BadRow(f"{file!r} leaves the folder: paths are relative to it")
     try:
-        if not (folder / path).is_file():
-            raise _BadRow(f"{file} is a folder" if (folder / path).is_dir() else f"{file} is missing")
+        if not (folder / path).is_file():  # opening a pipe or a device could wait for ever
+            raise _BadRow(f"{file} is {_what_instead(folder / path)}")
     except OSError as error:
         raise _BadRow(f"{file} can't be read: {error.strerror}") from None
     if not _inside(folder, folder / path):
@@ -260,8 +270,21 @@ def _checked_file(folder: Path, file: str) -> str:
     return path.as_posix()
 
 
+def _what_instead(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    if path.exists():
+        return "no regular file but a pipe, socket or device"
+    return "a link to nothing" if path.is_symlink() else "missing"
+
+
 def _inside(folder: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
+
+
+def one_line(text: str) -> str:
+    """Text as a terminal may be given it: line breaks, escapes and the like are spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _printable(text: str) -> str:

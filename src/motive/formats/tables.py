@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+WORK = Path(".motive/work")  # what stages have done so far; outside DVC's outputs
+
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table aside and rename it."""

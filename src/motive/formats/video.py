@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOMEM
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -144,15 +145,18 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
 def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
     """The container and its video stream, ready to decode in one thread."""
     try:
-        if not path.stat().st_size:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not head:
             raise BadClip("zero bytes")
         container = av.open(f"file:{path}", container_options=SAFE, metadata_errors="replace")
     except FFmpegError as error:
-        raise BadClip(_why_closed(path, error)) from None
+        raise BadClip(_why_closed(head, error)) from None
     except OSError as error:
         raise BadClip(f"can't be read: {error.strerror}") from None
     with container:
-        stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+        videos = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+        stream = next(videos, None)
         if stream is None:
             inside = ", ".join(s.type for s in container.streams) or "nothing"
             raise BadClip(f"no video stream: {inside} inside")
@@ -160,7 +164,9 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
         if codec is None:
             raise BadClip("its codec is unknown here")
         if max_pixels is not None:
-            _check_size(codec.height, codec.width, max_pixels)
+            if codec.height * codec.width > max_pixels:
+                size = f"{codec.height} x {codec.width} pixels"
+                raise BadClip(f"absurd size: {size}, clips.max_pixels is {max_pixels}")
             codec.options = {"max_pixels": str(max_pixels)}  # the stream may say otherwise than its header
         codec.thread_count = 1
         yield container, stream
@@ -175,22 +181,16 @@ def _plausible(seen: Probe) -> Probe:
     return seen
 
 
-def _check_size(height: int, width: int, max_pixels: int) -> None:
-    if height * width > max_pixels:
-        raise BadClip(f"absurd size: {height} x {width} pixels, clips.max_pixels is {max_pixels}")
-
-
-def _why_closed(path: Path, error: FFmpegError) -> str:
-    if isinstance(error, OSError):
-        return f"can't be read: {error.strerror}"
-    with path.open("rb") as file:
-        head = file.read(16)
+def _why_closed(head: bytes, error: FFmpegError) -> str:
+    if error.errno == ENOMEM:
+        return "out of memory: its header asks for too much"
     known = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
     return "truncated: its index is missing or broken" if known else "not a video"
 
 
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & Disposition.attached_pic)
+def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
+    kind = "out of memory" if error.errno == ENOMEM else "damaged"
+    return BadClip(f"{kind}: {what} fails after {time:.2f} s ({error.strerror})")
 
 
 def _count(container: Any, stream: Any) -> tuple[int, float]:
@@ -218,12 +218,13 @@ def _count(container: Any, stream: Any) -> tuple[int, float]:
 
 def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> None:
     """Compare what is there with what the header promised."""
-    gaps = "avi" in container.format.name  # it counts a frame that stays on the screen as many
-    if packets < 0.9 * stream.frames and not gaps:
+    if "avi" in container.format.name:  # it counts a frame that stays on the screen as many: ask the time
+        packets = max(packets, round(reached * float(stream.average_rate or 0)))
+    if packets < 0.9 * stream.frames:
         raise BadClip(f"truncated: {packets} of {stream.frames} frames")
     known = container.format.name.startswith(KEEPS_LENGTH)
     promised = (container.duration or 0) / av.time_base if known else 0
-    reached -= (container.start_time or 0) / av.time_base
+    reached -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
     if reached < 0.9 * promised and promised - reached > 0.5:
         raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
 
@@ -237,7 +238,7 @@ def _packets(container: Any, *streams: Any) -> Iterator[Any]:
                 yield packet
                 time = _seconds(packet)
     except FFmpegError as error:
-        raise BadClip(f"damaged: reading fails after {time:.2f} s ({error.strerror})") from None
+        raise _damaged("reading", time, error) from None
 
 
 def _seconds(packet: Any) -> float:
@@ -259,7 +260,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Shown]:
             time = stamp - start
             yield Shown(time, float(frame.duration * stream.time_base), frame)
     except FFmpegError as error:
-        raise BadClip(f"damaged: decoding fails after {time:.2f} s ({error.strerror})") from None
+        raise _damaged("decoding", time, error) from None
 
 
 def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:

@@ -8,32 +8,29 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from motive.formats import clips as table
-from motive.formats.shards import WORK
-from motive.formats.sources import Entry, read_source
-from motive.formats.video import BadClip, probe, read_frames
+from motive.formats.readings import Job, read_whole
+from motive.formats.sources import Entry, one_line, read_source
+from motive.formats.tables import WORK
 from motive.params import Clips, Params
-from motive.workers import deal
+from motive.workers import Died, guarded
 
 log = logging.getLogger("motive")
 
 VERSION = 1  # raise it when the meaning of a reading changes
 HASHES = WORK / "clips" / "hashes"
+MEMORY = 2048  # MB that reading one file may take: 8K in 10 bits takes 810
+SPARSE = 1 << 30  # bytes: a larger file that is mostly holes is no video
 Failure = tuple[str, str]  # file, reason
-
-
-class Job(NamedTuple):
-    """Work on one file, and what its result is kept under: path, size and time, or the sha256."""
-
-    path: str
-    key: str
 
 
 def run(part: str, params: Params) -> None:
@@ -77,12 +74,16 @@ def _read_all(
 ) -> tuple[dict[str, dict], list[Failure]]:
     """file -> its reading (`sha256`, and Probe's fields or `reason`), and the files that can't be opened."""
     files, unreadable = _files(folder, entries)
-    size = params.shards.size
-    hashes = _done(HASHES, _sha256, files.values(), size, 1, f"{label}: hash")  # one is faster than a disk
-    contents = {hashes[job.key]: job.path for job in files.values() if job.key in hashes}
+    size, clips = params.shards.size, params.clips
+    jobs = list(files.values())
+    hashes = _done(HASHES, jobs, partial(_hashed, label=f"{label}: hash"), size, f"{label}: hash")
+    contents = {hashes[job.key]: job.path for job in jobs if job.key in hashes}
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
-    reading = partial(_reading, clips=params.clips)
-    readings = _done(_store(params.clips), reading, jobs, size, params.workers, f"{label}: read")
+    late = _store(clips) / f"hung_{clips.time_limit:g}"  # only a file that hung depends on the limit
+    new = [job for job in jobs if job.key not in _load(late)]
+    reading = partial(_guarded, params=params, late=late, label=f"{label}: read")
+    readings = _done(_store(clips), new, reading, size, f"{label}: read")
+    readings = _load(late) | readings
     read = {}
     for file, job in files.items():
         if job.key in hashes:
@@ -102,39 +103,56 @@ def _files(folder: Path, entries: list[Entry]) -> tuple[dict[str, Job], list[Fai
         except OSError as error:
             unreadable.append((entry.file, f"can't be read: {error.strerror}"))
             continue
+        stored = 512 * getattr(stat, "st_blocks", stat.st_size)  # a hole of petabytes takes days to hash
+        if stat.st_size > SPARSE and stored < stat.st_size / 2:
+            unreadable.append((entry.file, f"sparse: {stored} of {stat.st_size} bytes are stored"))
+            continue
         jobs[entry.file] = Job(str(path), f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
     return jobs, unreadable
 
 
 def _done(
-    store: Path, work: Callable[[Path], Any], jobs: Iterable[Job], size: int, num_workers: int, label: str
+    store: Path,
+    jobs: list[Job],
+    results: Callable[[list[Job]], Generator[tuple[Job, Any], None, None]],
+    size: int,
+    label: str,
 ) -> dict[str, Any]:
     """key -> result of all these jobs, doing those that are not in the store, `size` between two savings."""
-    known, jobs = _load(store), list(jobs)
+    known, fresh = _load(store), {}
     todo = [job for job in jobs if job.key not in known]
     log.info("%s %d files, %d of them new", label, len(jobs), len(todo))
-    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    deal(partial(_do_chunk, store=store, work=work), chunks, num_workers, total=len(todo), label=label)
-    return _load(store) if todo else known
+    with closing(results(todo)) as found:
+        try:
+            for job, result in found:
+                if result is not None:
+                    fresh[job.key] = result
+                if len(fresh) >= size:
+                    _keep(store, fresh)
+                    known.update(fresh)
+                    fresh = {}
+        finally:
+            _keep(store, fresh)
+    return known | fresh
 
 
-def _do_chunk(jobs: list[Job], store: Path, work: Callable[[Path], Any]) -> int:
-    results = {job.key: work(Path(job.path)) for job in jobs}
-    _keep(store, {key: result for key, result in results.items() if result is not None})
-    return len(jobs)
+def _guarded(
+    jobs: list[Job], params: Params, late: Path, label: str
+) -> Generator[tuple[Job, Any], None, None]:
+    """Each job with its reading, by processes that may die; what hung is kept beside."""
+    work, limit = partial(read_whole, clips=params.clips), params.clips.time_limit
+    for job, result in guarded(work, jobs, params.workers, limit, MEMORY, label):
+        if isinstance(result, Died) and result.hung:
+            _keep(late, {job.key: {"reason": f"{result.reason} (clips.time_limit)"}})
+            yield job, None
+        else:
+            yield job, {"reason": result.reason} if isinstance(result, Died) else result
 
 
-def _reading(path: Path, clips: Clips) -> dict[str, Any]:
-    """Probe's fields, or the `reason` why this is no clip. Here alone anything a file causes is caught."""
-    size = (clips.num_frames, clips.fps, clips.height, clips.width, clips.resample)
-    try:
-        seen = probe(path, clips.max_pixels)
-        read_frames(path, *size, max_pixels=clips.max_pixels)
-    except BadClip as reason:
-        return {"reason": str(reason)}
-    except Exception as error:  # decoders fail in ways that nobody can list
-        return {"reason": f"can't be decoded: {type(error).__name__}: {error}"}
-    return vars(seen)
+def _hashed(jobs: list[Job], label: str) -> Generator[tuple[Job, str | None], None, None]:
+    """Each job with its sha256, one by one: that is faster than a disk."""
+    for job in tqdm(jobs, desc=label, unit="clip", disable=not jobs):
+        yield job, _sha256(Path(job.path))
 
 
 def _sha256(path: Path) -> str | None:
@@ -151,7 +169,7 @@ def _sha256(path: Path) -> str | None:
 
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
-    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction"})
+    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction", "time_limit"})
     recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
     return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
@@ -211,7 +229,7 @@ def _stop_if_too_many(
     (out / "clips.parquet").unlink(missing_ok=True)  # of an earlier run
     what = f"{len(failures)} of {total} clips failed, clips.max_failed_fraction is {limit:g}"
     what = what if num_usable else f"no usable clip among {total}"
-    first = [f"  {file}: {reason}" for file, reason in sorted(failures)[:10]]
+    first = [one_line(f"  {file}: {reason}") for file, reason in sorted(failures)[:10]]
     hint = (
         f"{folder}: {what}{_by_reason(failures)}. The first {len(first)} (all: {out / 'failures.parquet'}):"
     )
@@ -220,5 +238,7 @@ def _stop_if_too_many(
 
 def _by_reason(failures: list[Failure]) -> str:
     """` (3 truncated, 1 zero bytes)`: a reason's kind stands before its first colon, bracket or ` of`."""
-    kinds = Counter(reason.split(":")[0].split(" (")[0].split(" of ")[0] for _, reason in failures)
-    return f" ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if kinds else ""
+    reasons = [reason.removeprefix(f"{file} ") for file, reason in failures]
+    kinds = Counter(reason.split(":")[0].split(" (")[0].split(" of ")[0] for reason in reasons).most_common()
+    named = [one_line(f"{count} {kind[:60]}") for kind, count in kinds[:12]]
+    return f" ({', '.join([*named, '...'][: len(kinds)])})" if kinds else ""

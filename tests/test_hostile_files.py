@@ -1,0 +1,30 @@
+"""A hostile folder, small: one file of each kind through the real stage."""
+
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from benchmarks.hostile_files import measure, unexpected
+from benchmarks.outside import counting, watched
+
+
+def test_no_hostile_file_crashes_hangs_leaves_the_folder_or_gets_lost(tmp_path: Path) -> None:
+    numbers, outcomes = measure(tmp_path, files_per_kind=1, seed=1, time_limit=60)
+    assert [outcome for outcome in outcomes if unexpected(outcome) or outcome.outcome == "lost"] == []
+    none = ("crashed", "hung", "escaped", "without_reason", "unexpected")
+    assert {name: numbers[name] for name in none} == dict.fromkeys(none, 0)
+    assert numbers["kinds_tried"] >= 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_an_escape_would_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    with watched(tmp_path) as opened, counting() as (url, hits):
+        (tmp_path / "secret.mp4").read_bytes()
+        with pytest.raises(urllib.error.HTTPError) as missing:
+            urllib.request.urlopen(f"{url}/a.mp4")
+        missing.value.close()
+    assert (len(opened), hits) == (1, ["/a.mp4"])
