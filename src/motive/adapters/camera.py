@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from motive.adapters.registration import STILL, Base, Grey, Matrix, Misfit, Small, Warp, small
 
 BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
+NOTABLE = 0.3  # ... and this share of what it was, since noise fits a little better with anything
 CLEAR = 0.02  # mean misfit by which a block decides for one of two models
 RICHER = 0.15  # share of blocks that a richer model must win more than it loses
 STARTS = 0.03  # ... than a still camera
@@ -23,6 +24,7 @@ PATCH = 7  # pixels over which that is judged
 AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
 FEWEST = 12  # vectors that RANSAC takes
 
+Blocks = Bool[np.ndarray, "blocks blocks"]
 Vectors = Float32[np.ndarray, "2 rows columns"]
 
 
@@ -106,13 +108,12 @@ def _choose(
     """The still camera, the model chosen, and its evidence: wins, losses, edges."""
     warp = base.fit(after, None, STILL) or STILL
     still = Candidate(None, warp, base.misfit(after, warp))
-    nothing = Misfit(np.zeros_like(after), still.misfit.known)
-    if not _edges(_blocks(still.misfit, nothing) > CLEAR):  # two opposite edges stand: so does the camera
+    nothing = Misfit(np.zeros_like(still.misfit.values), still.misfit.known)
+    if not _edges(_compared(still.misfit, nothing)[0]):  # two opposite edges stand: so does the camera
         return still, still, 0.0, 0.0, 0.0
 
     def lead(misfit: Misfit) -> float:
-        wins, losses = _compared(still.misfit, misfit)
-        return wins - losses
+        return _lead(still.misfit, misfit)
 
     def grown(matrix: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
         shifted = np.eye(3)
@@ -141,29 +142,31 @@ def _choose(
     if best is not still and (full := base.fit(after, "homography", best.warp)):
         best = _richer(best, Candidate("homography", full, base.misfit(after, full)))
     judged = top if best is still else best
-    wins, losses = _compared(still.misfit, judged.misfit)
-    edges = _edges(_blocks(still.misfit, best.misfit) > CLEAR)
-    return still, best, wins, losses, edges
+    won, lost = _compared(still.misfit, judged.misfit)
+    edges = _edges(_compared(still.misfit, best.misfit)[0])
+    return still, best, float(won.mean()), float(lost.mean()), edges
 
 
 def _richer(simple: Candidate, rich: Candidate) -> Candidate:
-    wins, losses = _compared(simple.misfit, rich.misfit)
-    return rich if wins - losses >= (RICHER if simple.model else STARTS) else simple
+    return rich if _lead(simple.misfit, rich.misfit) >= (RICHER if simple.model else STARTS) else simple
 
 
-def _blocks(one: Misfit, other: Misfit) -> Float32[np.ndarray, "b b"]:
-    """Mean gain of the other over the one, block by block."""
-    gain = (one.values - other.values) * (one.known & other.known)
-    return cv2.resize(gain, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+def _lead(one: Misfit, other: Misfit) -> float:
+    """The share of blocks that the other wins more than it loses."""
+    won, lost = _compared(one, other)
+    return float(won.mean() - lost.mean())
 
 
-def _compared(one: Misfit, other: Misfit) -> tuple[float, float]:
-    """Shares of blocks that the other wins and loses."""
-    gain = _blocks(one, other)
-    return float((gain > CLEAR).mean()), float((gain < -CLEAR).mean())
+def _compared(one: Misfit, other: Misfit) -> tuple[Blocks, Blocks]:
+    """The blocks that fit clearly better with the other, and those that fit clearly worse."""
+    known = one.known & other.known
+    before, after = (
+        cv2.resize(misfit.values * known, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA) for misfit in (one, other)
+    )
+    return before - after > np.maximum(CLEAR, NOTABLE * before), after - before > np.maximum(CLEAR, NOTABLE * after)
 
 
-def _edges(won: np.ndarray) -> float:
+def _edges(won: Blocks) -> float:
     top, bottom, left, right = (float(edge.mean()) for edge in (won[0], won[-1], won[:, 0], won[:, -1]))
     return max(min(top, bottom), min(left, right))
 

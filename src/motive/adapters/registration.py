@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-SHORT = 64  # pixels of the small picture's shorter side
+SHORT = 128  # pixels of the small picture's shorter side; of it every other is looked at
 NOISE = 1.5  # grey levels of 255 that mean nothing, in a picture blurred by one pixel
 EDGE, INSIDE = (
     0.15,
@@ -23,6 +23,7 @@ FREEDOM = {"translation": 2, "similarity": 4, "homography": 8}  # how many numbe
 
 Grey = UInt8[np.ndarray, "H W"]
 Small = Float32[np.ndarray, "h w"]
+Seen = Float32[np.ndarray, "y x"]  # of its pixels, those that are looked at
 Matrix = Float[np.ndarray, "3 3"]
 
 
@@ -36,15 +37,15 @@ class Warp(NamedTuple):
 class Misfit(NamedTuple):
     """How badly each place fits, in [0,1), and where both pictures have one."""
 
-    values: Small
-    known: Bool[np.ndarray, "h w"]
+    values: Seen
+    known: Bool[np.ndarray, "y x"]
 
 
 STILL = Warp(np.eye(3))
 
 
 def small(grey: Grey) -> Small:
-    """Blurred, and shrunk to a shorter side of 64 pixels if it is longer."""
+    """Blurred, and shrunk to a shorter side of 128 pixels if it is longer."""
     shrink = min(grey.shape) / SHORT
     if shrink > 1:
         height, width = (round(side / shrink) for side in grey.shape)
@@ -71,11 +72,14 @@ class Base:
         # What a unit of each number of a model does to the picture: light, shift, zoom, roll, stretch,
         # perspective.
         effects = [np.ones_like(dx), dx, dy, radial, dy * x - dx * y, dx * x - dy * y, dx * y + dy * x]
-        self._effects = np.stack([*effects, radial * x, radial * y], -1).reshape(-1, 9)
-        self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)
+        effects = np.stack([*effects, radial * x, radial * y], -1)
+        self._seen = (slice(None, None, 1 + (min(height, width) > SHORT // 2)),) * 2
+        self._effects = np.ascontiguousarray(effects[self._seen]).reshape(-1, 9)
+        self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)[self._seen]
         edge = max(1, round(EDGE * min(height, width)))
         self._weight = np.ones((height, width), np.float32)
         self._weight[edge:-edge, edge:-edge] = INSIDE
+        self._weight = self._weight[self._seen]
         self._window = cv2.createHanningWindow((width, height), cv2.CV_32F)
 
     def fit(
@@ -112,12 +116,13 @@ class Base:
             ]
         )
 
-    def _gap(self, after: Small, warp: Warp) -> tuple[Small, Bool[np.ndarray, "h w"]]:
+    def _gap(self, after: Small, warp: Warp) -> tuple[Seen, Bool[np.ndarray, "y x"]]:
         """Grey levels by which `after`, laid over this picture, differs from it; and where it reaches."""
         matrix = self._outward @ warp.matrix @ self._inward
         how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
         laid = cv2.warpPerspective(after, matrix, after.shape[::-1], **how)
-        return laid - self.picture - np.float32(warp.light), laid > -1e3
+        laid = laid[self._seen]
+        return laid - self.picture[self._seen] - np.float32(warp.light), laid > -1e3
 
     def misfit(self, after: Small, warp: Warp) -> Misfit:
         """How badly each place fits under a warp."""

@@ -13,7 +13,7 @@ SLOW = 0.005  # short sides per second: slower than this a camera stands
 STEADY = 0.5  # of the way of a second leads somewhere, or the camera shakes
 APART = 0.38  # short sides between the centre and the mean place of a square frame
 OBJECT = 0.02  # of the frame must move on average, or it is what the camera's model leaves over
-OBJECT_SHARE = 0.1  # ... and this share of all that moved
+OBJECT_SHARE = 0.07  # ... and this share of all that moved
 
 Label = Literal["static", "pan", "tilt", "zoom", "roll", "shake", "uncertain"]
 Kind = Literal["still", "object", "camera", "both"]
@@ -91,15 +91,15 @@ def motion_kind(
     """Who moves. `least`: pixels a frame below which nothing does.
 
     What is uncertain is `both`. Beside a moving camera an object must move enough of the frame, since the
-    camera's model always leaves something over.
+    camera's model always leaves something over; frames whose camera was not subtracted have no say in it.
     """
-    raw, own = (
-        (vectors[1:].norm(dim=1) >= max(least, 1e-6)).float().mean().item() for vectors in (flow, residual)
-    )
-    if not raw:
+    raw, own = (vectors[1:].norm(dim=1) >= max(least, 1e-6) for vectors in (flow, residual))
+    if not raw.any():
         return "still"
     if label == "static":
         return "object"
     if label == "uncertain":
         return "both"
+    told = (flow != residual)[1:].flatten(1).any(1)
+    raw, own = (moves[told].float().mean().item() for moves in (raw, own))
     return "both" if own >= max(OBJECT, OBJECT_SHARE * raw) else "camera"
