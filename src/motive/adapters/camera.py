@@ -17,12 +17,13 @@ NOTABLE = 0.3  # ... and this share of what it was, since noise fits a little be
 CLEAR = 0.02  # mean misfit by which a block decides for one of two models
 RICHER = 0.15  # share of blocks that a richer model must win more than it loses
 STARTS = 0.03  # ... than a still camera
-SETTLED = 0.4  # ... and from which on nothing else is tried
+SETTLED = 0.3  # ... and from which on nothing else is tried
 CHANGE = 1.0  # grey levels of 255: less is the codec's
 ALIGNED = 0.35  # pixels that two pictures laid over each other may be apart
-PATCH = 7  # pixels over which that is judged
+PATCH = 7  # pixels over which that is judged, in a frame shrunk to about ...
+LOOK = 240  # ... so many
 AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
-FEWEST = 12  # vectors that RANSAC takes
+FEWEST, MOST = 12, 1000  # vectors that RANSAC takes
 
 Blocks = Bool[np.ndarray, "blocks blocks"]
 Vectors = Float32[np.ndarray, "2 rows columns"]
@@ -58,39 +59,43 @@ class Camera:
 
     def __init__(self, adjacent: bool) -> None:
         self._adjacent = adjacent
-        self._grey: Grey | None = None
+        self._look: Grey | None = None
         self._base: Base | None = None
         self._last: Matrix | None = None
 
     def view(self, grey: Grey, flow: Vectors) -> View:
         """The camera's motion to the next frame of the clip; `flow` as the tracker found it, on its grid."""
-        picture = small(grey)
-        if self._base is None or self._grey is None:
+        look = _shrunk(grey)
+        picture = small(look)
+        if self._base is None or self._look is None:
             view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, np.zeros_like(flow))
+        elif np.abs(self._base.picture - picture).max() < CHANGE:
+            view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, flow)
         else:
-            view = self._compare(self._base, self._grey, grey, picture, flow)
+            view = self._compare(self._base, self._look, look, picture, flow, grey.shape)
         if self._base is None or self._adjacent:
-            self._base, self._grey = Base(picture), grey
+            self._base, self._look = Base(picture), look
         return view
 
-    def _compare(self, base: Base, before: Grey, after: Grey, picture: Small, flow: Vectors) -> View:
-        if np.abs(base.picture - picture).max() < CHANGE:
-            return View(np.eye(3), 0.0, 0.0, 0.0, 1.0, flow)
-        scale = before.shape[0] / picture.shape[0]
+    def _compare(
+        self, base: Base, before: Grey, after: Grey, picture: Small, flow: Vectors, size: tuple[int, ...]
+    ) -> View:
+        scale, grid = size[0] / picture.shape[0], flow.shape[1:]
         still, best, wins, losses, edges = _choose(base, picture, self._seeds(base, picture, flow, scale))
         self._last = best.warp.matrix
-        matrix, grid = base.to_pixels(best.warp.matrix, scale), flow.shape[1:]
+        matrix = base.to_pixels(best.warp.matrix, scale)
         inliers = float((best.misfit.values[best.misfit.known] < 0.5).mean())
         if best is still:
             return View(matrix, wins, losses, edges, inliers, flow)
-        unlike = _unlike(before, after, Warp(matrix, best.warp.light), grid)
-        residual = (flow - _vectors(matrix, before, grid)) * unlike
+        seen = Warp(base.to_pixels(best.warp.matrix, before.shape[0] / picture.shape[0]), best.warp.light)
+        residual = (flow - _vectors(matrix, size, grid)) * _unlike(before, after, seen, grid)
         return View(matrix, wins, losses, edges, inliers, residual)
 
     def _seeds(self, base: Base, picture: Small, flow: Vectors, scale: float) -> list[Matrix]:
         """First guesses: as before, as most vectors say, as the pictures correlate."""
         seeds = [] if self._last is None else [self._last]
         moving = np.flatnonzero(np.hypot(*flow).ravel() > 0)
+        moving = moving[:: 1 + len(moving) // MOST]
         if len(moving) >= FEWEST:
             places = _centres(base.picture.shape, scale, flow.shape[1:])[moving]
             ends = places + flow.reshape(2, -1).T[moving]
@@ -100,6 +105,13 @@ class Camera:
             if found is not None:
                 seeds.append(base.from_pixels(np.vstack([found, [0, 0, 1]]), scale))
         return [*seeds, base.shift(picture)]
+
+
+def _shrunk(grey: Grey) -> Grey:
+    """By a whole number, to a shorter side of about 240 pixels: what differs is looked for in it."""
+    shrink = max(1, round(min(grey.shape) / LOOK))
+    size = [side // shrink for side in grey.shape[::-1]]
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if shrink > 1 else grey
 
 
 def _choose(
@@ -112,36 +124,30 @@ def _choose(
     if not _edges(_compared(still.misfit, nothing)[0]):  # two opposite edges stand: so does the camera
         return still, still, 0.0, 0.0, 0.0
 
-    def lead(misfit: Misfit) -> float:
-        return _lead(still.misfit, misfit)
+    def grown(model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
+        found = base.fit(after, model, Warp(start, warp.light), keep)
+        return [Candidate(model, found, base.misfit(after, found))] if found else []
 
-    def grown(matrix: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
-        shifted = np.eye(3)
-        shifted[:2, 2] = matrix[:2, 2]
-        starts = {"translation": shifted, "similarity": matrix}
-        fits = [
-            (model, base.fit(after, model, Warp(start, warp.light), keep)) for model, start in starts.items()
-        ]
-        return [Candidate(model, found, base.misfit(after, found)) for model, found in fits if found]
+    def top(candidates: list[Candidate]) -> Candidate:
+        return max([still, *candidates], key=lambda candidate: _lead(still.misfit, candidate.misfit))
 
-    seeds = sorted(seeds, key=lambda seed: -lead(base.misfit(after, Warp(seed, warp.light))))[:2]
-    found, top = [], still
-    for seed in (*seeds, np.eye(3)):
-        found += grown(seed)
-        top = max(found, key=lambda candidate: lead(candidate.misfit), default=still)
-        if lead(top.misfit) >= SETTLED:
-            break
-    if lead(top.misfit) < SETTLED:  # it may be an object: look at the rest of the frame
-        gained = (still.misfit.values - top.misfit.values > 0.1).astype(np.uint8)
-        found += grown(np.eye(3), 1.0 - cv2.dilate(gained, np.ones((5, 5), np.uint8)))
-    best = still
-    for model in ("translation", "similarity"):
-        of_model = [candidate for candidate in found if candidate.model == model]
-        if of_model:
-            best = _richer(best, max(of_model, key=lambda candidate: lead(candidate.misfit)))
-    if best is not still and (full := base.fit(after, "homography", best.warp)):
-        best = _richer(best, Candidate("homography", full, base.misfit(after, full)))
-    judged = top if best is still else best
+    guesses = [
+        Candidate(None, guess, base.misfit(after, guess)) for guess in (Warp(s, warp.light) for s in seeds)
+    ]
+    guesses = sorted(guesses, key=lambda guess: -_lead(still.misfit, guess.misfit))[:2]
+    found = [new for guess in guesses for new in grown("similarity", guess.warp.matrix)]
+    if _lead(still.misfit, (best := top(found)).misfit) < SETTLED:  # it may be an object: look at the rest
+        gained = (still.misfit.values - best.misfit.values > 0.1).astype(np.uint8)
+        rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
+        found += [*grown("similarity", np.eye(3)), *grown("similarity", np.eye(3), rest)]
+    likely = top(found)
+    shift = np.eye(3)
+    shift[:2, 2] = likely.warp.matrix[:2, 2]
+    shifted = top([*grown("translation", shift), *grown("translation", np.eye(3))])
+    best = _richer(_richer(still, shifted), likely)
+    if best is not still and _lead(best.misfit, nothing) >= RICHER:
+        best = _richer(best, top(grown("homography", best.warp.matrix)))
+    judged = likely if best is still else best
     won, lost = _compared(still.misfit, judged.misfit)
     edges = _edges(_compared(still.misfit, best.misfit)[0])
     return still, best, float(won.mean()), float(lost.mean()), edges
@@ -161,9 +167,12 @@ def _compared(one: Misfit, other: Misfit) -> tuple[Blocks, Blocks]:
     """The blocks that fit clearly better with the other, and those that fit clearly worse."""
     known = one.known & other.known
     before, after = (
-        cv2.resize(misfit.values * known, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA) for misfit in (one, other)
+        cv2.resize(misfit.values * known, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+        for misfit in (one, other)
     )
-    return before - after > np.maximum(CLEAR, NOTABLE * before), after - before > np.maximum(CLEAR, NOTABLE * after)
+    return before - after > np.maximum(CLEAR, NOTABLE * before), after - before > np.maximum(
+        CLEAR, NOTABLE * after
+    )
 
 
 def _edges(won: Blocks) -> float:
@@ -193,8 +202,8 @@ def _centres(size: tuple[int, ...], scale: float, grid: tuple[int, ...]) -> Floa
     return np.stack([(columns + 0.5) * right - 0.5, (rows + 0.5) * down - 0.5], -1).reshape(-1, 2)
 
 
-def _vectors(matrix: Matrix, frame: Grey, grid: tuple[int, ...]) -> Vectors:
+def _vectors(matrix: Matrix, size: tuple[int, ...], grid: tuple[int, ...]) -> Vectors:
     """The optical flow that the camera alone would make."""
-    places = _centres(frame.shape, 1.0, grid)
+    places = _centres(size, 1.0, grid)
     moved = np.c_[places, np.ones(len(places))] @ matrix.T
     return (moved[:, :2] / moved[:, 2:] - places).T.reshape(2, *grid).astype(np.float32)

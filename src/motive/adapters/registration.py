@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 
-SHORT = 128  # pixels of the small picture's shorter side; of it every other is looked at
+SHORT = 128  # pixels of the small picture's shorter side ...
+LOOKS = 43  # ... of which about so many are looked at
 NOISE = 1.5  # grey levels of 255 that mean nothing, in a picture blurred by one pixel
 EDGE, INSIDE = (
     0.15,
     0.5,
 )  # share of the shorter side, and what places farther in weigh: things stand in the middle
-TOLERANCES = (1.5, 1.0, 0.7, 0.5, 0.5, 0.4)  # small pixels, step by step
+TOLERANCES = (1.5, 0.8, 0.45)  # small pixels, step by step
 AGREES = 0.5  # small pixels
 FREEDOM = {"translation": 2, "similarity": 4, "homography": 8}  # how many numbers a model has
 
@@ -59,28 +61,26 @@ class Base:
     def __init__(self, picture: Small) -> None:
         self.picture = picture
         height, width = picture.shape
-        self.half = min(height, width) / 2
-        centre = (width - 1) / 2, (height - 1) / 2
-        self._inward = (
-            np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
-        )  # pixels -> half short sides from the centre
+        centre, self.half = ((width - 1) / 2, (height - 1) / 2), min(height, width) / 2
+        # pixels -> half short sides from the centre
+        self._inward = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
         self._outward = np.linalg.inv(self._inward)
-        dx, dy = (cv2.Scharr(picture, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
-        x = (np.arange(width, dtype=np.float32) - centre[0]) / self.half
-        y = (np.arange(height, dtype=np.float32)[:, None] - centre[1]) / self.half
+        self._step = max(1, round(min(height, width) / LOOKS))
+        dx, dy = (self._seen(cv2.Scharr(picture, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
+        x = self._seen(((np.arange(width, dtype=np.float32) - centre[0]) / self.half)[None])
+        y = self._seen(((np.arange(height, dtype=np.float32) - centre[1]) / self.half)[:, None])
         radial = dx * x + dy * y
-        # What a unit of each number of a model does to the picture: light, shift, zoom, roll, stretch,
-        # perspective.
+        # What a unit of each number of a model does: light, shift, zoom, roll, stretch, shear, perspective.
         effects = [np.ones_like(dx), dx, dy, radial, dy * x - dx * y, dx * x - dy * y, dx * y + dy * x]
-        effects = np.stack([*effects, radial * x, radial * y], -1)
-        self._seen = (slice(None, None, 1 + (min(height, width) > SHORT // 2)),) * 2
-        self._effects = np.ascontiguousarray(effects[self._seen]).reshape(-1, 9)
-        self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)[self._seen]
+        self._effects = torch.from_numpy(np.stack([*effects, radial * x, radial * y], -1).reshape(-1, 9))
+        self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)
         edge = max(1, round(EDGE * min(height, width)))
-        self._weight = np.ones((height, width), np.float32)
-        self._weight[edge:-edge, edge:-edge] = INSIDE
-        self._weight = self._weight[self._seen]
-        self._window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+        weight = np.ones((height, width), np.float32)
+        weight[edge:-edge, edge:-edge] = INSIDE
+        self._weight = self._seen(weight)
+
+    def _seen(self, values: np.ndarray) -> np.ndarray:
+        return values[:: self._step, :: self._step]
 
     def fit(
         self, after: Small, model: str | None, start: Warp, keep: np.ndarray | float = 1.0
@@ -93,18 +93,18 @@ class Base:
             gap, known = self._gap(after, warp)
             distance = gap / self._contrast
             weight = keep * self._weight * known / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
-            weighted = effects * weight.reshape(-1, 1)
-            normal = (weighted.T @ effects).astype(np.float64)
+            weighted = effects.mul(torch.from_numpy(weight.reshape(-1, 1))).T
+            normal = (weighted @ effects).double().numpy()
             normal[np.diag_indices(numbers)] += 1e-3 + 1e-4 * np.trace(normal) / numbers
-            step = np.linalg.solve(normal, weighted.T @ gap.ravel())
-            matrix = warp.matrix @ np.linalg.inv(self._step(step[1:]))
+            step = np.linalg.solve(normal, (weighted @ torch.from_numpy(gap.ravel())).numpy())
+            matrix = warp.matrix @ np.linalg.inv(self._grown(step[1:]))
             warp = Warp(matrix / matrix[2, 2], warp.light + float(step[0]))
             if np.abs(step).max() < 0.01:
                 break
         sane = np.isfinite(warp.matrix).all() and 0.5 < np.linalg.det(warp.matrix[:2, :2]) < 2
         return warp if sane else None
 
-    def _step(self, numbers: Float[np.ndarray, "n"]) -> Matrix:
+    def _grown(self, numbers: Float[np.ndarray, "n"]) -> Matrix:
         whole = np.zeros(8)
         whole[: len(numbers)] = numbers / self.half
         right, down, zoom, roll, stretch, shear, px, py = whole
@@ -118,11 +118,11 @@ class Base:
 
     def _gap(self, after: Small, warp: Warp) -> tuple[Seen, Bool[np.ndarray, "y x"]]:
         """Grey levels by which `after`, laid over this picture, differs from it; and where it reaches."""
-        matrix = self._outward @ warp.matrix @ self._inward
+        seen = self._seen(self.picture)
+        matrix = self._outward @ warp.matrix @ self._inward @ np.diag([self._step, self._step, 1])
         how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
-        laid = cv2.warpPerspective(after, matrix, after.shape[::-1], **how)
-        laid = laid[self._seen]
-        return laid - self.picture[self._seen] - np.float32(warp.light), laid > -1e3
+        laid = cv2.warpPerspective(after, matrix, seen.shape[::-1], **how)
+        return laid - seen - np.float32(warp.light), laid > -1e3
 
     def misfit(self, after: Small, warp: Warp) -> Misfit:
         """How badly each place fits under a warp."""
@@ -132,8 +132,9 @@ class Base:
 
     def shift(self, after: Small) -> Matrix:
         """The translation that correlates best, as a first guess at any distance."""
+        window = cv2.createHanningWindow(after.shape[::-1], cv2.CV_32F)
         # OpenCV multiplies the window into what it is given.
-        (right, down), _ = cv2.phaseCorrelate(self.picture.copy(), after.copy(), self._window)
+        (right, down), _ = cv2.phaseCorrelate(self.picture.copy(), after.copy(), window)
         return np.array([[1, 0, right / self.half], [0, 1, down / self.half], [0, 0, 1]])
 
     def to_pixels(self, matrix: Matrix, scale: float) -> Matrix:

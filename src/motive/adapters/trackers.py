@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from torch.nn.functional import avg_pool2d
 
 from motive.adapters import alltracker, networks
 from motive.adapters.alltracker import AllTracker
@@ -105,7 +105,8 @@ def keep_on_grid(values: Float32[np.ndarray, "*any H W"], stride: int) -> Float3
             f"optical_flow.stride {stride} does not divide the frame {height}x{width}; "
             "change it, or clips.height and clips.width"
         )
-    pixels = torch.from_numpy(values)
-    return avg_pool2d(pixels.reshape(-1, 1, height, width), stride).reshape(
-        *values.shape[:-2], height // stride, -1
-    )
+    small = (width // stride, height // stride)
+    planes = [
+        cv2.resize(plane, small, interpolation=cv2.INTER_AREA) for plane in values.reshape(-1, height, width)
+    ]
+    return torch.from_numpy(np.stack(planes).reshape(*values.shape[:-2], *small[::-1]))

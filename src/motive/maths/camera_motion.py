@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-EDGES = 0.06  # of two opposite edges of the frame must move with a camera, on average over the clip
+EDGES = 0.08  # of two opposite edges of the frame must move with a camera, on average over the clip
 CERTAIN = 2.5  # times as much must speak for a moving camera as against it
 EXPLAINED = 0.5  # of the frame, or the model is doubtful
 SLOW = 0.005  # short sides per second: slower than this a camera stands

@@ -1,0 +1,133 @@
+"""How fast is the optical flow stage against bare decoding and DIS, and how much memory takes a long film?"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.peak_memory import clips_command, peak_mb, write_long_film, write_params
+from motive.adapters.trackers import load_tracker
+from motive.formats.video import stream_frames
+from motive.params import Params
+from motive.stages import optical_flow
+from motive.workers import deal
+from tests.real_clips import real_clip
+
+SIZE = {"num_frames": 33, "fps": 16.0, "height": 480, "width": 832, "resample": "window"}
+STRIDE = 8
+PARTS = [  # clips, and where in them
+    *[("walker.mp4", start) for start in (0.0, 1.0, 2.5, 4.0)],
+    *[("city.mpg", start) for start in (0.0, 1.2, 4.5)],
+    *[("bikes.mp4", start) for start in (0.0, 3.0, 6.0)],
+    *[("bunny.mp4", start) for start in (0.0, 2.0)],
+]
+ROUNDS = 3
+CHUNKS = 12
+
+
+def measure(params: Params) -> dict[str, float]:
+    """`throughput_ratio` of one process, `scaling_2_processes`, and the memory that a long film takes."""
+    settings = params.optical_flow.model_dump() | {"stride": STRIDE}
+    once, twice = [], []
+    for _ in range(ROUNDS):  # by turns, so that what else the machine does hits both
+        bare, whole = seconds(partial(bare_all, settings)), seconds(partial(stage_all, settings))
+        once.append(bare / whole)
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = seconds(partial(bare_many, settings))
+            twice.append(alone / seconds(partial(stage_many, params, settings, Path(folder))))
+    return {
+        "throughput_ratio": float(np.median(once)),
+        "throughput_ratio_worst": min(once),
+        "scaling_2_processes": float(np.median(twice)),
+        **memory(),
+    }
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def frames_of(part: tuple[str, float]) -> Iterator[np.ndarray]:
+    """The frames of a piece of a real clip, as the stage reads them."""
+    how: Any = {**SIZE, "start": part[1], "end": part[1] + SIZE["num_frames"] / SIZE["fps"]}
+    return stream_frames(real_clip(part[0]), **how)
+
+
+def bare(part: tuple[str, float], preset: str) -> None:
+    """Decode, and OpenCV's DIS between adjacent frames: nothing else."""
+    presets = {"ultrafast": 0, "fast": 1, "medium": 2}
+    tracker, before = cv2.DISOpticalFlow.create(presets[preset]), None
+    for frame in frames_of(part):
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        if before is not None:
+            tracker.calc(before, grey, None)  # type: ignore[call-overload]
+        before = grey
+
+
+def bare_all(settings: dict[str, Any]) -> None:
+    """Every piece once, bare."""
+    for part in PARTS:
+        bare(part, settings["preset"])
+
+
+def stage_all(settings: dict[str, Any]) -> None:
+    """Every piece once, as the stage does it: camera, residual and coarse grid too."""
+    tracker = load_tracker(settings)
+    for part in PARTS:
+        optical_flow.track(frames_of(part), tracker, settings, float(SIZE["fps"]))
+
+
+def pieces() -> list[tuple[str, float]]:
+    """Pieces for many chunks of work."""
+    return list(islice(cycle(PARTS), CHUNKS * len(PARTS) // 2))
+
+
+def bare_many(settings: dict[str, Any]) -> None:
+    """Many pieces, bare, in this process."""
+    for part in pieces():
+        bare(part, settings["preset"])
+
+
+def stage_many(params: Params, settings: dict[str, Any], folder: Path) -> None:
+    """The same pieces by the stage's own work in two processes, their start and their files counted."""
+    sized = params.clips.model_copy(update=SIZE)
+    here = params.model_copy(
+        update={"clips": sized, "optical_flow": params.optical_flow.model_copy(update={"stride": STRIDE})}
+    )
+    todo = pieces()
+    jobs = [(f"{n:016x}", real_clip(name), span(start)) for n, (name, start) in enumerate(todo)]
+    size = -(-len(jobs) // CHUNKS)
+    chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    with chdir(folder):
+        recipe = optical_flow.make_recipe(here)
+        work = partial(optical_flow.do_chunk, recipe=recipe, settings=settings)
+        deal(work, chunks, 2, total=len(jobs), label="two processes")
+
+
+def span(start: float) -> dict[str, float]:
+    """A piece's place in its file."""
+    return {"start": start, "end": start + float(SIZE["num_frames"]) / float(SIZE["fps"])}
+
+
+def memory() -> dict[str, float]:
+    """The peak of `motive clips`, and of `motive optical_flow` after it, on ten minutes of 1080p."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_long_film(Path(folder) / "pool" / "long.mp4")
+        write_params(Path(folder))
+        flow = [sys.executable, "-c", "from motive.cli import main; main()", "optical_flow", "pool"]
+        return {
+            "peak_mb_long_file": peak_mb(clips_command(), Path(folder)),
+            "peak_mb_long_file_optical_flow": peak_mb(flow, Path(folder)),
+        }
