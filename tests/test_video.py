@@ -299,12 +299,12 @@ def test_a_part_of_a_real_clip_too(name):
 
 def check_parts(path: Path, count: int) -> None:
     """Read parts from moments all over a file and compare them with all its frames."""
-    whole = [(shown.time, picture) for shown, picture in stream_all(path, *SIZE)]
-    moments = np.array([time for time, _ in whole])
+    times, _, whole = zip(*stream_all(path, *SIZE), strict=True)
+    moments = np.array(times)
     for start in np.linspace(0, moments[-1] - 0.5, count):
         frames = read_frames(path, 5, 12.0, *SIZE, "window", start=float(start))
         on_screen = [np.flatnonzero(moments <= start + k / 12 + 1e-3)[-1] for k in range(5)]
-        assert np.array_equal(frames, [whole[index][1] for index in on_screen]), start
+        assert np.array_equal(frames, [whole[index] for index in on_screen]), start
 
 
 def test_a_stretched_part_goes_from_its_first_frame_to_its_last(tmp_path, ride):

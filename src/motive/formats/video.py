@@ -104,13 +104,14 @@ def stream_frames(
 
 def stream_all(
     path: Path, height: int, width: int, max_pixels: int | None = None
-) -> Iterator[tuple[Shown, np.ndarray]]:
-    """Yield every frame of a file with its moment, as `stream_frames` shows it: uint8 [H,W,3]."""
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yield of each frame of a file when it appears, when it ends, and itself as `stream_frames` shows it."""
     with _opened(path, max_pixels) as (container, stream):
-        pose = None
+        pose, usual = None, 1 / float(stream.average_rate or 25)
         for shown in decoded(container, stream):
             pose = pose or read_pose(shown.frame, stream)
-            yield shown, standardised(shown.frame, pose, height, width)
+            picture = standardised(shown.frame, pose, height, width)
+            yield shown.time, shown.time + (shown.length or usual), picture
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:

@@ -1,4 +1,4 @@
-"""Folder of clips -> clip table: each file hashed, measured and read once, so that every row can be read.
+"""Folder of clips or films -> clip table: each file hashed and read once, so that every row can be read.
 
 What was read before under the same parameters is taken from the work folder: ten new clips cost ten clips.
 """
@@ -8,24 +8,49 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from motive.adapters.shots import LOOK, find_cuts
 from motive.formats import clips as table
+from motive.formats.duplicates import Duplicate, drop, exact_duplicates, write_duplicates
+from motive.formats.fingerprints import fingerprint, look, picks, read_fingerprints
+from motive.formats.pictures import write_png
+from motive.formats.pieces import (
+    Piece,
+    Row,
+    all_pieces,
+    cut_up,
+    describe,
+    frames_at,
+    useless_files,
+    write_shots,
+)
 from motive.formats.shards import WORK
+from motive.formats.sheets import clip_sheet
 from motive.formats.sources import Entry, read_source
-from motive.formats.video import BadClip, probe, read_frames
+from motive.formats.video import BadClip, probe, stream_all, stream_frames
+from motive.maths.duplicates import kept_for
 from motive.params import Clips, Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of a reading changes
+VERSION = 2  # raise it when the meaning of a reading changes
+STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 HASHES = WORK / "clips" / "hashes"
+DECIDES_LATER = {  # what is made of readings
+    "source",
+    "missing_caption",
+    "max_failed_fraction",
+    "duplicates",
+    "near_duplicate_distance",
+}
 Failure = tuple[str, str]  # file, reason
 
 
@@ -46,18 +71,34 @@ def run(part: str, params: Params) -> None:
     source = read_source(folder)
     entries, uncaptioned = _captioned(source.entries, params.clips.missing_caption)
     read, unreadable = _read_all(folder, entries, params, label=f"clips {part}")
-    rows, broken = _rows(entries, read, str(folder))
-    failures = [*source.failures, *uncaptioned, *unreadable, *broken]
+    rows = all_pieces(entries, read, str(folder))
+    duplicates = _duplicates(rows, params.clips.near_duplicate_distance)
+    drop(duplicates, params.clips.duplicates)
+    broken = [(file, reading["reason"]) for file, reading in read.items() if "reason" in reading]
+    failures = [*source.failures, *uncaptioned, *unreadable, *broken, *useless_files(rows)]
+    usable = [row for row in rows if not row["reason"]]
     out = table.clips_folder(part)
-    failed = pd.DataFrame(failures, columns=list(table.FAILURES))
-    table.write_failures(part, failed)
-    _stop_if_too_many(folder, len(rows), failures, params.clips.max_failed_fraction, out)
-    table.write_clips(part, pd.DataFrame(rows, columns=list(table.COLUMNS)))
+    table.write_failures(part, pd.DataFrame(failures, columns=list(table.FAILURES)))
+    write_duplicates(part, duplicates)
+    write_shots(part, rows if params.clips.cut == "shots" else None)
+    num_files = len({row["video"] for row in usable})
+    _stop_if_too_many(folder, num_files, failures, params.clips.max_failed_fraction, out)
+    table.write_clips(part, pd.DataFrame(usable, columns=list(table.COLUMNS)))
     from motive.checks import check
 
-    check("clips", table.read_clips(part), file=out / "clips.parquet")
-    log.info("clips %s: %d usable, %d failed%s", part, len(rows), len(failures), _by_reason(failures))
-    log.info("look at %s%s", out / "clips.parquet", f" and {out / 'failures.parquet'}" if failures else "")
+    check("clips", clips := table.read_clips(part), file=out / "clips.parquet")
+    write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=STANDARD)))
+    log.info("clips %s: %d usable, %d failed%s", part, len(clips), len(failures), _by_reason(failures))
+    if params.clips.cut == "shots":
+        log.info("clips %s: %s", part, describe(rows))
+    if num_near := sum(duplicate.kind == "near" for duplicate in duplicates):
+        log.info("clips %s: %d near duplicates: %s", part, num_near, out / "duplicates.parquet")
+    log.info(
+        "look at %s, %s%s",
+        out / "clips.png",
+        out / "clips.parquet",
+        f" and {out / 'failures.parquet'}" if failures else "",
+    )
 
 
 def _captioned(entries: list[Entry], missing: str) -> tuple[list[Entry], list[Failure]]:
@@ -125,16 +166,50 @@ def _do_chunk(jobs: list[Job], store: Path, work: Callable[[Path], Any]) -> int:
 
 
 def _reading(path: Path, clips: Clips) -> dict[str, Any]:
-    """Probe's fields, or the `reason` why this is no clip. Here alone anything a file causes is caught."""
-    size = (clips.num_frames, clips.fps, clips.height, clips.width, clips.resample)
+    """Probe's fields and `pieces`, or the `reason` why this is no clip. Here alone file errors are caught."""
     try:
-        seen = probe(path, clips.max_pixels)
-        read_frames(path, *size, max_pixels=clips.max_pixels)
+        return _shots(path, clips) if clips.cut == "shots" else _whole(path, clips)
     except BadClip as reason:
         return {"reason": str(reason)}
     except Exception as error:  # decoders fail in ways that nobody can list
         return {"reason": f"can't be decoded: {type(error).__name__}: {error}"}
-    return vars(seen)
+
+
+def _whole(path: Path, clips: Clips) -> dict[str, Any]:
+    """A file as one clip."""
+    seen = probe(path, clips.max_pixels)
+    how = clips.model_dump(include={*STANDARD, "max_pixels"})
+    shown = set(picks(clips.num_frames))
+    looks = [look(frame) for k, frame in enumerate(stream_frames(path, **how)) if k in shown]
+    whole = Piece(0, 0.0, seen.duration, fingerprint=fingerprint(looks))
+    return {**vars(seen), "pieces": [whole._asdict()]}
+
+
+def _shots(path: Path, clips: Clips) -> dict[str, Any]:
+    """A film, decoded once, as the pieces between its cuts."""
+    seen = probe(path, clips.max_pixels)
+    scale = LOOK / max(clips.height, clips.width)
+    size = (max(1, round(clips.height * scale)), max(1, round(clips.width * scale)))
+    times: list[float] = []
+    looks: list[np.ndarray] = []  # 322 bytes a frame
+    end = 0.0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal end
+        for time, end, picture in stream_all(path, *size, clips.max_pixels):  # noqa: B007
+            times.append(time)
+            looks.append(look(picture))
+            yield picture
+
+    cuts = find_cuts(frames(), clips.cut_threshold)
+    seconds = picks(clips.num_frames) / clips.fps if clips.resample == "window" else None
+    length = None if seconds is None else clips.num_frames / clips.fps
+    pieces = cut_up(np.array(times), cuts, min(end, seen.duration), length)
+    for k, piece in enumerate(pieces):
+        if not piece.reason:
+            shown = frames_at(piece, np.array(times), seconds)
+            pieces[k] = piece._replace(fingerprint=fingerprint([looks[index] for index in shown]))
+    return {**vars(seen), "pieces": [piece._asdict() for piece in pieces]}
 
 
 def _sha256(path: Path) -> str | None:
@@ -151,7 +226,7 @@ def _sha256(path: Path) -> str | None:
 
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
-    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction"})
+    decides = clips.model_dump(exclude=DECIDES_LATER)
     recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
     return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
@@ -180,26 +255,16 @@ def _keep(folder: Path, results: dict[str, Any]) -> None:
 # ---- the result
 
 
-def _rows(entries: Iterable[Entry], read: dict[str, dict], source: str) -> tuple[list[dict], list[Failure]]:
-    """A row for each content that can be read, by the first file that has it; the others as failures."""
-    rows: list[dict] = []
-    failures: list[Failure] = []
-    first: dict[str, str] = {}
-    for entry in entries:
-        if entry.file not in read:
-            continue
-        reading = read[entry.file]
-        sha256, caption = reading["sha256"], entry.caption or ""
-        if "reason" in reading:
-            failures.append((entry.file, reading["reason"]))
-        elif sha256 in first:
-            failures.append((entry.file, f"duplicate of {first[sha256]}"))
-        else:
-            first[sha256] = entry.file
-            names = {"clip_id": table.clip_id(sha256, caption), "video": entry.file, "source": source}
-            rows.append({**names, "caption": caption, "motion": entry.motion, **reading})
-            rows[-1] |= {"start": 0.0, "end": reading["duration"]}
-    return rows, failures
+def _duplicates(rows: list[Row], limit: float) -> list[Duplicate]:
+    """Who shows what another shows: the first file stays of the same bytes, the largest of the same look."""
+    exact = list(exact_duplicates(rows))
+    again = {id(duplicate.row) for duplicate in exact}
+    seen = [row for row in rows if row["fingerprint"] and id(row) not in again]
+    if len(seen) < 2:
+        return exact
+    seen.sort(key=lambda row: -row["height"] * row["width"])
+    kept = kept_for(read_fingerprints([row["fingerprint"] for row in seen]), limit)
+    return [*exact, *(Duplicate(seen[k], seen[of], "near", apart) for k, (of, apart) in kept.items())]
 
 
 def _stop_if_too_many(
