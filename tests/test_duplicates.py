@@ -191,6 +191,10 @@ def test_a_smaller_distance_lets_copies_stay(pool):
     assert run(duplicates="drop_near", near_duplicate_distance=1e-3)[1] == {"b.mp4": "duplicate of a.mp4"}
 
 
+def test_clips_of_fewer_frames_than_are_looked_at_have_fingerprints_too(pool):
+    assert run(duplicates="drop_near", num_frames=3)[0] == ["c.mp4", "other.mp4"]
+
+
 def test_one_content_with_one_caption_is_one_clip(pool):
     Path("pool/b.txt").write_text("caption of a")
     assert run(duplicates="keep")[1] == {"b.mp4": "duplicate of a.mp4"}

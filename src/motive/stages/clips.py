@@ -44,13 +44,7 @@ log = logging.getLogger("motive")
 VERSION = 2  # raise it when the meaning of a reading changes
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 HASHES = WORK / "clips" / "hashes"
-DECIDES_LATER = {  # what is made of readings
-    "source",
-    "missing_caption",
-    "max_failed_fraction",
-    "duplicates",
-    "near_duplicate_distance",
-}
+LATER = {"source", "missing_caption", "max_failed_fraction", "duplicates", "near_duplicate_distance"}
 Failure = tuple[str, str]  # file, reason
 
 
@@ -86,19 +80,16 @@ def run(part: str, params: Params) -> None:
     table.write_clips(part, pd.DataFrame(usable, columns=list(table.COLUMNS)))
     from motive.checks import check
 
-    check("clips", clips := table.read_clips(part), file=out / "clips.parquet")
+    clips = table.read_clips(part)
+    check("clips", clips, file=out / "clips.parquet")
     write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=STANDARD)))
     log.info("clips %s: %d usable, %d failed%s", part, len(clips), len(failures), _by_reason(failures))
     if params.clips.cut == "shots":
         log.info("clips %s: %s", part, describe(rows))
     if num_near := sum(duplicate.kind == "near" for duplicate in duplicates):
         log.info("clips %s: %d near duplicates: %s", part, num_near, out / "duplicates.parquet")
-    log.info(
-        "look at %s, %s%s",
-        out / "clips.png",
-        out / "clips.parquet",
-        f" and {out / 'failures.parquet'}" if failures else "",
-    )
+    look_at = ["clips.png", "clips.parquet", *(["failures.parquet"] if failures else [])]
+    log.info("look at %s", ", ".join(str(out / name) for name in look_at))
 
 
 def _captioned(entries: list[Entry], missing: str) -> tuple[list[Entry], list[Failure]]:
@@ -123,6 +114,7 @@ def _read_all(
     contents = {hashes[job.key]: job.path for job in files.values() if job.key in hashes}
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
     reading = partial(_reading, clips=params.clips)
+    size = 1 if params.clips.cut == "shots" else size  # a film takes minutes
     readings = _done(_store(params.clips), reading, jobs, size, params.workers, f"{label}: read")
     read = {}
     for file, job in files.items():
@@ -180,8 +172,9 @@ def _whole(path: Path, clips: Clips) -> dict[str, Any]:
     seen = probe(path, clips.max_pixels)
     how = clips.model_dump(include={*STANDARD, "max_pixels"})
     shown = set(picks(clips.num_frames))
-    looks = [look(frame) for k, frame in enumerate(stream_frames(path, **how)) if k in shown]
-    whole = Piece(0, 0.0, seen.duration, fingerprint=fingerprint(looks))
+    looks = {k: look(frame) for k, frame in enumerate(stream_frames(path, **how)) if k in shown}
+    seen_as = fingerprint([looks[k] for k in picks(clips.num_frames)])
+    whole = Piece(0, 0.0, seen.duration, fingerprint=seen_as)
     return {**vars(seen), "pieces": [whole._asdict()]}
 
 
@@ -226,7 +219,7 @@ def _sha256(path: Path) -> str | None:
 
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
-    decides = clips.model_dump(exclude=DECIDES_LATER)
+    decides = clips.model_dump(exclude=LATER)
     recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
     return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
