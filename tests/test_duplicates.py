@@ -76,7 +76,7 @@ def test_another_clip_is_not_near(real):
     texts = [seen(frames) for frames in (*real.values(), *(clip.frames for clip in drawn))]
     prints = read_fingerprints([text for text in texts if text])
     assert len(prints) > 100
-    assert kept_for(prints, LIMIT) == {}
+    assert kept_for(prints, np.arange(len(prints)), LIMIT) == {}
 
 
 def test_the_same_place_with_something_else_in_it_is_not_near(real):
@@ -124,7 +124,7 @@ def test_the_tree_finds_every_pair_that_comparing_all_finds():
 
 def test_whoever_goes_has_one_near_that_stays_and_no_two_stay_near():
     prints = some_prints(300, seed=1)
-    gone = kept_for(prints, LIMIT)
+    gone = kept_for(prints, np.arange(len(prints)), LIMIT)
     assert all(of not in gone and of < worse and far <= LIMIT for worse, (of, far) in gone.items())
     staying = {of for of in range(len(prints)) if of not in gone}
     pairs = [pair for pairs, _ in near_pairs(prints, LIMIT) for pair in pairs.tolist()]
@@ -134,7 +134,12 @@ def test_whoever_goes_has_one_near_that_stays_and_no_two_stay_near():
 def test_of_a_chain_only_the_middle_goes():
     prints = np.zeros((3, FRAMES, SIZE), np.float16)
     prints[:, :, 0] = np.array([[0], [2], [1]]) * 0.6 * LIMIT  # the last is near both others
-    assert kept_for(prints, LIMIT) == {2: (0, pytest.approx(0.6 * LIMIT, rel=1e-2))}
+    assert kept_for(prints, np.arange(len(prints)), LIMIT) == {2: (0, pytest.approx(0.6 * LIMIT, rel=1e-2))}
+
+
+def test_other_seconds_of_a_file_are_no_duplicates_of_it():
+    prints = np.zeros((4, FRAMES, SIZE), np.float16)
+    assert kept_for(prints, np.array([0, 0, 1, 1]), LIMIT) == {2: (0, 0.0), 3: (0, 0.0)}
 
 
 # ---- the stage

@@ -42,15 +42,20 @@ def near_pairs(
             yield part[apart <= limit], apart[apart <= limit]
 
 
-def kept_for(prints: Float16[np.ndarray, "clips frames size"], limit: float) -> dict[int, tuple[int, float]]:
+def kept_for(
+    prints: Float16[np.ndarray, "clips frames size"], files: Int[np.ndarray, "clips"], limit: float
+) -> dict[int, tuple[int, float]]:
     """For each clip that has a kept one near: which, and how near. Clips come best first; the best are kept.
 
-    Kept is who has no kept one near. So in a chain a-b-c, where a and c are not near, only b goes.
+    Other seconds of the same file are no duplicates. Kept is who has no kept one near: in a chain a-b-c,
+    where a and c are not near, only b goes.
     """
     neighbours: dict[int, list[tuple[float, int]]] = {}
     for pairs, apart in near_pairs(prints, limit):
+        apart = np.where(files[pairs[:, 0]] == files[pairs[:, 1]], np.inf, apart)
         for (better, worse), far in zip(pairs.tolist(), apart.tolist(), strict=True):
-            neighbours.setdefault(worse, []).append((far, better))
+            if far <= limit:
+                neighbours.setdefault(worse, []).append((far, better))
     gone: dict[int, tuple[int, float]] = {}
     for worse in sorted(neighbours):
         if staying := [(far, better) for far, better in neighbours[worse] if better not in gone]:

@@ -256,7 +256,8 @@ def _duplicates(rows: list[Row], limit: float) -> list[Duplicate]:
     if len(seen) < 2:
         return exact
     seen.sort(key=lambda row: -row["height"] * row["width"])
-    kept = kept_for(read_fingerprints([row["fingerprint"] for row in seen]), limit)
+    prints = read_fingerprints([row["fingerprint"] for row in seen])
+    kept = kept_for(prints, np.unique([row["video"] for row in seen], return_inverse=True)[1], limit)
     return [*exact, *(Duplicate(seen[k], seen[of], "near", apart) for k, (of, apart) in kept.items())]
 
 
