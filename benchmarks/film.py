@@ -84,7 +84,6 @@ def tally(folder: Path) -> dict[str, float]:
     stages = ("clips", "optical_flow", "masks")
     failures = [len(pd.read_parquet(folder / stage / "failures.parquet")) for stage in stages]
     duration = float(table["duration"].iloc[0])
-    duplicates = read_table(folder / "clips/duplicates.parquet")
     still: Any = read_table(folder / "masks/mask_stats.parquet")["still"]
     return {
         "film_seconds": duration,
@@ -94,7 +93,6 @@ def tally(folder: Path) -> dict[str, float]:
         "num_rests": int((~used).sum()),
         "rest_seconds": float(length[~used].sum()),
         "lost_seconds": round(abs(duration - float(length.sum())), 6),
-        "num_near_duplicates": len(duplicates),
         "num_still": int(still.sum()),
         "num_failures": sum(failures),
     }
