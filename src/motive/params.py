@@ -47,6 +47,18 @@ class Clips(Section):
     resample: Literal["window", "stretch"] = Field(
         description="window: the first num_frames/fps seconds; stretch: the whole clip, evenly"
     )
+    cut: Literal["whole", "shots"] = Field(
+        description="whole: a file is a clip; shots: a film is as many clips as fit between its cuts"
+    )
+    cut_threshold: Positive = Field(
+        description="a cut differs this many times more than the frames around it (cut: shots)"
+    )
+    duplicates: Literal["keep", "drop_exact", "drop_near"] = Field(
+        description="which clips that show the same as another go: none, of the same bytes, of the same look"
+    )
+    near_duplicate_distance: Positive = Field(
+        description="grey levels that clips of the same look may differ"
+    )
     missing_caption: Literal["fail", "empty"] = Field(
         description="a clip without one fails, or gets an empty one"
     )

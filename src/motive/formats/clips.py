@@ -30,9 +30,10 @@ FAILURES = {"file": "str", "reason": "str"}
 STILL = "nothing moves in it but perhaps the camera: its motion-weighted gradient is zero"
 
 
-def clip_id(sha256: str, caption: str) -> str:
-    """The name of a clip: 16 hex digits of what it shows and what is said of it."""
-    return hashlib.sha256(f"{sha256}\n{caption}".encode()).hexdigest()[:16]
+def clip_id(sha256: str, caption: str, span: tuple[float, float] | None = None) -> str:
+    """The name of a clip: 16 hex digits of what it shows (and which part, in s) and what is said of it."""
+    part = f" {span[0] * 1000:.0f}-{span[1] * 1000:.0f}" if span else ""
+    return hashlib.sha256(f"{sha256}{part}\n{caption}".encode()).hexdigest()[:16]
 
 
 def clip_path(row: Any) -> Path:

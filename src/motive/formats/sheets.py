@@ -2,15 +2,20 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
+
+from motive.formats.clips import clip_path, clip_span
+from motive.formats.video import read_frames
 
 HEIGHT = 64  # pixels of a frame in a strip, at least
 GAP, PAD = 2, 14  # pixels between frames and between strips
 TEXT, LINES = 12, 3  # font size, and how many lines stand below a strip
+ABREAST, CLIPS = 3, 24  # strips in a row, and clips, on the sheet of a clip table
 WHITE, INK, GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
@@ -46,6 +51,27 @@ def strip_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Strip]]
             sheet.paste(Image.fromarray(picture), (x, y))
             draw.multiline_text((x, y + picture.shape[0] + 2), _wrapped(words, width - PAD), GREY, small)
     return np.asarray(sheet).copy()
+
+
+def clip_sheet(
+    clips: pd.DataFrame,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    resample: Literal["window", "stretch"],
+) -> np.ndarray:
+    """Some clips of a table, evenly over it, as the model will see them; RGB u8 [H,W,3]."""
+    height, width = min(height, HEIGHT), round(width * min(1.0, HEIGHT / height))
+    chosen = np.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().astype(int)
+    rows: list[Any] = list(clips.iloc[chosen].itertuples())
+    strips = []
+    for row in rows:
+        frames = read_frames(clip_path(row), num_frames, fps, height, width, resample, **clip_span(row))
+        size = f"{row.width} x {row.height}, {row.fps:g} fps, {row.start:.2f} to {row.end:.2f} s"
+        strips.append(Strip(spread(frames, 4), f"{row.video}\n{size}\n{row.caption}"))
+    abreast = [strips[i : i + ABREAST] for i in range(0, len(strips), ABREAST)]
+    return strip_sheet([""] * min(ABREAST, len(strips)), [("", row) for row in abreast])
 
 
 def _joined(frames: np.ndarray) -> np.ndarray:

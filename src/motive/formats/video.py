@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOMEM
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import av
 import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from motive.formats.decoding import TICK, BadClip, Shown, decoded, on_screen, read_packets, seconds, sought
 from motive.formats.frames import read_pose, standardised
 
 # Local files in real video formats only: a playlist could make the reader open other files or the network.
@@ -26,12 +27,8 @@ SAFE = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpeg,mpegvideo,mpegts,flv,asf,ogg",
 }
 KEEPS_LENGTH = ("mov", "matroska", "avi")  # formats whose header says how long the clip is
+BACK = (0.0, 2.0, 15.0)  # seconds before a moment at which its key frame is sought, until one is found
 MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"), (0, b"\0\0\1\xba"))
-TICK = 1e-3  # seconds: containers round time stamps to milliseconds
-
-
-class BadClip(ValueError):
-    """A file that can't be a clip; the message is the reason, for `failures.parquet`."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,6 @@ class Probe:
     duration: float
 
 
-class Shown(NamedTuple):
-    """A frame, when it appears (seconds from the first) and for how long (0: unknown)."""
-
-    time: float
-    length: float
-    frame: av.VideoFrame
-
-
 def probe(path: Path, max_pixels: int | None = None) -> Probe:
     """Measure a clip without decoding more than one frame.
 
@@ -62,7 +51,7 @@ def probe(path: Path, max_pixels: int | None = None) -> Probe:
     with _opened(path, max_pixels) as (container, stream):
         num_frames, duration = _count(container, stream)
     with _opened(path, max_pixels) as (container, stream):
-        first = next(_decoded(container, stream), None)
+        first = next(decoded(container, stream), None)
         if first is None:
             raise BadClip("damaged: no frame can be decoded")
         height, width = read_pose(first.frame, stream).shown_size(first.frame)
@@ -94,27 +83,36 @@ def stream_frames(
 
     The part of the file from `start` to `end` (seconds from its first frame; None: to the last) is the clip.
     `window`: moment k / fps from its start. `stretch`: evenly from its first frame to its last, at any rate.
+    What is long before the part is not decoded.
     Scaled to cover height x width and cropped in the centre.
 
     Raises:
         BadClip: as `probe`, or too short for the window.
     """
+    moments = start + np.arange(num_frames) / fps
     if resample == "stretch":
-        with _opened(path, max_pixels) as (container, stream):
-            count, duration = _count(container, stream)
-        last = duration * (count - 1) / count
-        moments = np.linspace(start, last if end is None else min(last, end - duration / count), num_frames)
-    else:
-        moments = start + np.arange(num_frames) / fps
-    with _opened(path, max_pixels) as (container, stream):
+        moments = np.linspace(start, _last_moment(path, max_pixels, start, end), num_frames)
+    with _frames_since(path, max_pixels, start) as (stream, frames):
         pose, before = None, None
         picture = np.empty(0, np.uint8)
-        for frame in _on_screen(_decoded(container, stream), moments):
+        for frame in on_screen(frames, moments):
             pose = pose or read_pose(frame, stream)
             if frame is not before:
                 picture = standardised(frame, pose, height, width)
             before = frame
             yield picture
+
+
+def stream_all(
+    path: Path, height: int, width: int, max_pixels: int | None = None
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yield of each frame of a file when it appears, when it ends, and itself as `stream_frames` shows it."""
+    with _opened(path, max_pixels) as (container, stream):
+        pose, usual = None, 1 / float(stream.average_rate or 25)
+        for shown in decoded(container, stream):
+            pose = pose or read_pose(shown.frame, stream)
+            picture = standardised(shown.frame, pose, height, width)
+            yield shown.time, shown.time + (shown.length or usual), picture
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:
@@ -188,17 +186,12 @@ def _why_closed(head: bytes, error: FFmpegError) -> str:
     return "truncated: its index is missing or broken" if known else "not a video"
 
 
-def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
-    kind = "out of memory" if error.errno == ENOMEM else "damaged"
-    return BadClip(f"{kind}: {what} fails after {time:.2f} s ({error.strerror})")
-
-
 def _count(container: Any, stream: Any) -> tuple[int, float]:
     """Number of frames and seconds, from the packets' time stamps, undecoded."""
     packets = num_frames = 0
     first, last, last_length, reached = float("inf"), float("-inf"), 0.0, 0.0
-    for packet in _packets(container):
-        time, length = _seconds(packet), float((packet.duration or 0) * packet.time_base)
+    for packet in read_packets(container):
+        time, length = seconds(packet), float((packet.duration or 0) * packet.time_base)
         reached = max(reached, time + length)
         if packet.stream_index != stream.index:
             continue
@@ -229,71 +222,32 @@ def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> N
         raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
 
 
-def _packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """The packets with something in them."""
-    time = 0.0
-    try:
-        for packet in container.demux(*streams):
-            if packet.size and packet.time_base:
-                yield packet
-                time = _seconds(packet)
-    except FFmpegError as error:
-        raise _damaged("reading", time, error) from None
+# ---- a part of a file
 
 
-def _seconds(packet: Any) -> float:
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return float((stamp or 0) * packet.time_base)
-
-
-# ---- from packets to the frames wanted
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[Shown]:
-    """Each frame with its moment."""
-    decoder, start, time = _decoder(stream), None, 0.0
-    rate = float(stream.average_rate or 25)
-    try:
-        for index, frame in enumerate(_all_frames(container, stream, decoder)):
-            stamp = float(frame.pts * stream.time_base) if frame.pts is not None else index / rate
-            start = stamp if start is None else start
-            time = stamp - start
-            yield Shown(time, float(frame.duration * stream.time_base), frame)
-    except FFmpegError as error:
-        raise _damaged("decoding", time, error) from None
-
-
-def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:
-    for packet in _packets(container, stream):
-        yield from decoder.decode(packet)
-    yield from decoder.decode(None)
-
-
-def _decoder(stream: Any) -> Any:
-    """The stream's own decoder, or for VP8/VP9 with alpha the one that sees the alpha."""
-    codec = stream.codec_context
-    if codec.name not in ("vp8", "vp9") or stream.metadata.get("alpha_mode") != "1":
-        return codec
-    seeing = av.CodecContext.create(f"libvpx{'-vp9' if codec.name == 'vp9' else ''}", "r")
-    seeing.extradata, seeing.thread_count, seeing.options = codec.extradata, 1, codec.options
-    return seeing
-
-
-def _on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.VideoFrame]:
-    """The frame shown at each moment (ascending seconds); the last stays its length and half a usual one."""
-    now, k, count = None, 0, 0
-    for after in frames:
-        while now is not None and moments[k] + TICK < after.time:
-            yield now.frame
-            k += 1
-            if k == len(moments):
+@contextmanager
+def _frames_since(path: Path, max_pixels: int | None, moment: float) -> Iterator[tuple[Any, Iterator[Shown]]]:
+    """The stream and its frames, as in the whole file, from a key frame at or before a moment on."""
+    for back in BACK if moment > TICK else ():
+        with _opened(path, max_pixels) as (container, stream):
+            frames = sought(container, stream, max(0.0, moment - back))
+            first = next(frames, None)
+            if first is not None and first.time <= moment + TICK:
+                yield stream, chain([first], frames)
                 return
-        now, count = after, count + 1
-    if now is None:
-        raise BadClip("damaged: no frame can be decoded")
-    usual = now.time / max(1, count - 1)
-    end = now.time + (now.length or usual)
-    if moments[-1] > end + usual / 2 + TICK:
-        raise BadClip(f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
-    for _ in moments[k:]:
-        yield now.frame
+    with _opened(path, max_pixels) as (container, stream):
+        yield stream, decoded(container, stream)
+
+
+def _last_moment(path: Path, max_pixels: int | None, start: float, end: float | None) -> float:
+    """When the last frame between two moments appears."""
+    if start <= TICK:
+        with _opened(path, max_pixels) as (container, stream):
+            count, duration = _count(container, stream)
+        if end is None or end >= duration - TICK:
+            return duration * (count - 1) / count
+    last, end = start, float("inf") if end is None else end - TICK
+    with _frames_since(path, max_pixels, start) as (_, frames):
+        for shown in takewhile(lambda shown: shown.time < end, frames):
+            last = max(last, shown.time)
+    return last

@@ -1,4 +1,4 @@
-"""Folder of clips -> clip table: each file hashed, measured and read once, so that every row can be read.
+"""Folder of clips or films -> clip table: each file hashed and read once, so that every row can be read.
 
 What was read before under the same parameters is taken from the work folder: ten new clips cost ten clips.
 """
@@ -8,28 +8,43 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from motive.adapters.readings import STANDARD, Job, read_whole
 from motive.formats import clips as table
-from motive.formats.readings import Job, read_whole
+from motive.formats.duplicates import Duplicate, drop, exact_duplicates, write_duplicates
+from motive.formats.fingerprints import read_fingerprints
+from motive.formats.pictures import write_png
+from motive.formats.pieces import Row, all_pieces, describe, useless_files, write_shots
+from motive.formats.sheets import clip_sheet
 from motive.formats.sources import Entry, one_line, read_source
 from motive.formats.tables import WORK
+from motive.maths.duplicates import kept_for
 from motive.params import Clips, Params
 from motive.workers import Died, guarded
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of a reading changes
+VERSION = 2  # raise it when the meaning of a reading changes
 HASHES = WORK / "clips" / "hashes"
 MEMORY = 2048  # MB that reading one file may take: 8K in 10 bits takes 810
 SPARSE = 1 << 30  # bytes: a larger file that is mostly holes is no video
+LATER = {  # keys that decide nothing of what is read
+    "source",
+    "missing_caption",
+    "max_failed_fraction",
+    "duplicates",
+    "near_duplicate_distance",
+    "time_limit",
+}
 Failure = tuple[str, str]  # file, reason
 
 
@@ -43,18 +58,31 @@ def run(part: str, params: Params) -> None:
     source = read_source(folder)
     entries, uncaptioned = _captioned(source.entries, params.clips.missing_caption)
     read, unreadable = _read_all(folder, entries, params, label=f"clips {part}")
-    rows, broken = _rows(entries, read, str(folder))
-    failures = [*source.failures, *uncaptioned, *unreadable, *broken]
+    rows = all_pieces(entries, read, str(folder))
+    duplicates = _duplicates(rows, params.clips.near_duplicate_distance)
+    drop(duplicates, params.clips.duplicates)
+    broken = [(file, reading["reason"]) for file, reading in read.items() if "reason" in reading]
+    failures = [*source.failures, *uncaptioned, *unreadable, *broken, *useless_files(rows)]
+    usable = [row for row in rows if not row["reason"]]
     out = table.clips_folder(part)
-    failed = pd.DataFrame(failures, columns=list(table.FAILURES))
-    table.write_failures(part, failed)
-    _stop_if_too_many(folder, len(rows), failures, params.clips.max_failed_fraction, out)
-    table.write_clips(part, pd.DataFrame(rows, columns=list(table.COLUMNS)))
+    table.write_failures(part, pd.DataFrame(failures, columns=list(table.FAILURES)))
+    write_duplicates(part, duplicates)
+    write_shots(part, rows if params.clips.cut == "shots" else None)
+    num_files = len({row["video"] for row in usable})
+    _stop_if_too_many(folder, num_files, failures, params.clips.max_failed_fraction, out)
+    table.write_clips(part, pd.DataFrame(usable, columns=list(table.COLUMNS)))
     from motive.checks import check
 
-    check("clips", table.read_clips(part), file=out / "clips.parquet")
-    log.info("clips %s: %d usable, %d failed%s", part, len(rows), len(failures), _by_reason(failures))
-    log.info("look at %s%s", out / "clips.parquet", f" and {out / 'failures.parquet'}" if failures else "")
+    clips = table.read_clips(part)
+    check("clips", clips, file=out / "clips.parquet")
+    write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=STANDARD)))
+    log.info("clips %s: %d usable, %d failed%s", part, len(clips), len(failures), _by_reason(failures))
+    if params.clips.cut == "shots":
+        log.info("clips %s: %s", part, describe(rows))
+    if num_near := sum(duplicate.kind == "near" for duplicate in duplicates):
+        log.info("clips %s: %d near duplicates: %s", part, num_near, out / "duplicates.parquet")
+    look_at = ["clips.png", "clips.parquet", *(["failures.parquet"] if failures else [])]
+    log.info("look at %s", ", ".join(str(out / name) for name in look_at))
 
 
 def _captioned(entries: list[Entry], missing: str) -> tuple[list[Entry], list[Failure]]:
@@ -79,6 +107,7 @@ def _read_all(
     hashes = _done(HASHES, jobs, partial(_hashed, label=f"{label}: hash"), size, f"{label}: hash")
     contents = {hashes[job.key]: job.path for job in jobs if job.key in hashes}
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
+    size = 1 if clips.cut == "shots" else size  # a film takes minutes
     late = _store(clips) / f"hung_{clips.time_limit:g}"  # only a file that hung depends on the limit
     new = [job for job in jobs if job.key not in _load(late)]
     reading = partial(_guarded, params=params, late=late, label=f"{label}: read")
@@ -169,7 +198,7 @@ def _sha256(path: Path) -> str | None:
 
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
-    decides = clips.model_dump(exclude={"source", "missing_caption", "max_failed_fraction", "time_limit"})
+    decides = clips.model_dump(exclude=LATER)
     recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
     return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
@@ -198,26 +227,17 @@ def _keep(folder: Path, results: dict[str, Any]) -> None:
 # ---- the result
 
 
-def _rows(entries: Iterable[Entry], read: dict[str, dict], source: str) -> tuple[list[dict], list[Failure]]:
-    """A row for each content that can be read, by the first file that has it; the others as failures."""
-    rows: list[dict] = []
-    failures: list[Failure] = []
-    first: dict[str, str] = {}
-    for entry in entries:
-        if entry.file not in read:
-            continue
-        reading = read[entry.file]
-        sha256, caption = reading["sha256"], entry.caption or ""
-        if "reason" in reading:
-            failures.append((entry.file, reading["reason"]))
-        elif sha256 in first:
-            failures.append((entry.file, f"duplicate of {first[sha256]}"))
-        else:
-            first[sha256] = entry.file
-            names = {"clip_id": table.clip_id(sha256, caption), "video": entry.file, "source": source}
-            rows.append({**names, "caption": caption, "motion": entry.motion, **reading})
-            rows[-1] |= {"start": 0.0, "end": reading["duration"]}
-    return rows, failures
+def _duplicates(rows: list[Row], limit: float) -> list[Duplicate]:
+    """Who shows what another shows: the first file stays of the same bytes, the largest of the same look."""
+    exact = list(exact_duplicates(rows))
+    again = {id(duplicate.row) for duplicate in exact}
+    seen = [row for row in rows if row["fingerprint"] and id(row) not in again]
+    if len(seen) < 2:
+        return exact
+    seen.sort(key=lambda row: -row["height"] * row["width"])
+    prints = read_fingerprints([row["fingerprint"] for row in seen])
+    kept = kept_for(prints, np.unique([row["video"] for row in seen], return_inverse=True)[1], limit)
+    return [*exact, *(Duplicate(seen[k], seen[of], "near", apart) for k, (of, apart) in kept.items())]
 
 
 def _stop_if_too_many(

@@ -1,0 +1,119 @@
+"""From packets to frames: each with its moment, from any moment on; the one on the screen at a moment."""
+
+from collections.abc import Iterator
+from errno import ENOMEM
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+TICK = 1e-3  # seconds: containers round time stamps to milliseconds
+
+
+class BadClip(ValueError):
+    """A file that can't be a clip; the message is the reason, for `failures.parquet`."""
+
+
+class Shown(NamedTuple):
+    """A frame, when it appears (seconds from the first) and for how long (0: unknown)."""
+
+    time: float
+    length: float
+    frame: av.VideoFrame
+
+
+def read_packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets with something in them."""
+    time = 0.0
+    try:
+        for packet in container.demux(*streams):
+            if packet.size and packet.time_base:
+                yield packet
+                time = seconds(packet)
+    except FFmpegError as error:
+        raise _damaged("reading", time, error) from None
+
+
+def seconds(packet: Any) -> float:
+    """When a packet is shown, in the time of its container."""
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return float((stamp or 0) * packet.time_base)
+
+
+def decoded(container: Any, stream: Any, origin: int | None = None) -> Iterator[Shown]:
+    """Each frame with its moment from `origin`, the file's first time stamp (None: the first that comes)."""
+    decoder, time = _decoder(stream), 0.0
+    rate = float(stream.average_rate or 25)
+    start = None if origin is None else float(origin * stream.time_base)
+    try:
+        for index, frame in enumerate(_all_frames(container, stream, decoder)):
+            if frame.pts is None and origin is not None:
+                raise BadClip(f"damaged: no time stamp after {time:.2f} s")
+            stamp = float(frame.pts * stream.time_base) if frame.pts is not None else index / rate
+            start = stamp if start is None else start
+            time = stamp - start
+            yield Shown(time, float(frame.duration * stream.time_base), frame)
+    except FFmpegError as error:
+        raise _damaged("decoding", time, error) from None
+
+
+def sought(container: Any, stream: Any, moment: float) -> Iterator[Shown]:
+    """What `decoded` gives from some key frame on, sought at a moment; nothing where seeking does not work.
+
+    What is shown before the key frame is not trusted: it may refer to frames that were not decoded.
+    """
+    try:
+        first = next(decoded(container, stream), None)
+        if first is None or first.frame.pts is None:
+            return
+        container.seek(first.frame.pts + int(moment / stream.time_base), stream=stream)
+        frames = decoded(container, stream, first.frame.pts)
+        key = next((shown for shown in frames if shown.frame.key_frame), None)
+    except (BadClip, FFmpegError):
+        return
+    if key is not None:
+        yield key
+        yield from frames
+
+
+def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:
+    for packet in read_packets(container, stream):
+        yield from decoder.decode(packet)
+    yield from decoder.decode(None)
+
+
+def _decoder(stream: Any) -> Any:
+    """The stream's own decoder, or for VP8/VP9 with alpha the one that sees the alpha."""
+    codec = stream.codec_context
+    if codec.name not in ("vp8", "vp9") or stream.metadata.get("alpha_mode") != "1":
+        return codec
+    seeing = av.CodecContext.create(f"libvpx{'-vp9' if codec.name == 'vp9' else ''}", "r")
+    seeing.extradata, seeing.thread_count, seeing.options = codec.extradata, 1, codec.options
+    return seeing
+
+
+def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
+    kind = "out of memory" if error.errno == ENOMEM else "damaged"
+    return BadClip(f"{kind}: {what} fails after {time:.2f} s ({error.strerror})")
+
+
+def on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.VideoFrame]:
+    """The frame shown at each moment (ascending seconds); the last stays its length and half a usual one."""
+    now, k, count, began = None, 0, 0, 0.0
+    for after in frames:
+        began = began if count else after.time
+        while now is not None and moments[k] + TICK < after.time:
+            yield now.frame
+            k += 1
+            if k == len(moments):
+                return
+        now, count = after, count + 1
+    if now is None:
+        raise BadClip("damaged: no frame can be decoded")
+    usual = (now.time - began) / max(1, count - 1)
+    end = now.time + (now.length or usual)
+    if moments[-1] > end + usual / 2 + TICK:
+        raise BadClip(f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
+    for _ in moments[k:]:
+        yield now.frame
