@@ -36,7 +36,9 @@ from motive.world.scenes import sample_camera
 SEED = 7_000_007
 SHARE = 0.6  # of the full strength of a camera beside a moving object, as in the world's own clips
 MOVES = {"camera_pan": "pan or tilt", "camera_zoom": "zoom", "camera_shake": "shake"}
-COVERED = 0.5  # of a latent cell that a moving object leaves or enters: then the cell shows it
+COVERED = (
+    0.5  # of a latent cell that a moving object leaves or enters: then the cell shows it; less is neither
+)
 Group = tuple[str, str | None]  # kind of scene, and the camera put into it
 
 
@@ -143,7 +145,8 @@ def judge(drawn: Drawn, row: Any, mask: np.ndarray, params: Params) -> dict[str,
     moving_camera = camera or (kind if kind in CAMERAS else "")
     objects = kind not in ("static", *CAMERAS)
     wanted = "both" if objects and camera else "object" if objects else "camera" if moving_camera else "still"
-    inside = moving_cells(drawn.clip, params, mask.shape[1:])
+    share = covered(drawn.clip, params, mask.shape[1:])
+    inside, clear = share > COVERED, (share > COVERED) | (share == 0)
     return {
         "group": f"{kind} {camera or ''}".strip(),
         "camera": moving_camera or "static",
@@ -151,20 +154,21 @@ def judge(drawn: Drawn, row: Any, mask: np.ndarray, params: Params) -> dict[str,
         "kind_right": row.motion_kind == wanted,
         "label_right": row.camera in MOVES.get(moving_camera, "static"),
         "uncertain": row.camera == "uncertain",
-        "auc": auc(mask, inside) if kind in MOTIONS else np.nan,
+        "auc": auc(mask[clear], inside[clear]) if kind in MOTIONS else np.nan,
+        "auc_strict": auc(mask, inside) if kind in MOTIONS else np.nan,
         "raw": row.motion_y,
         "own": row.own_motion,
         "empty": not mask.any(),
     }
 
 
-def moving_cells(clip: Clip, params: Params, size: tuple[int, ...]) -> np.ndarray:
-    """Where a latent frame's frames show an object that moves by itself: bool [T,h,w]."""
+def covered(clip: Clip, params: Params, size: tuple[int, ...]) -> np.ndarray:
+    """How much of each latent cell shows an object that moves by itself: [T,h,w] in [0,1]."""
     least = params.masks.floor / params.clips.fps
     where = np.stack([left_or_entered(clip, frame, least) for frame in range(len(clip.frames))])
     cells = [cv2.resize(w.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for w in where]
     stride = read_strides(params.model.path)[0]
-    return to_latent_frames(torch.from_numpy(np.stack(cells)), stride).numpy() > COVERED
+    return to_latent_frames(torch.from_numpy(np.stack(cells)), stride).numpy()
 
 
 def left_or_entered(clip: Clip, frame: int, least: float) -> np.ndarray:
@@ -211,6 +215,9 @@ def summary(table: pd.DataFrame, num_clips: int) -> dict[str, float]:
     aucs: Any = table.groupby("camera")["auc"].mean()
     numbers |= {f"mask_auc_{name}": float(aucs[name]) for name in ("static", *CAMERAS)}
     numbers["mask_auc_moving_camera"] = float(np.mean([aucs[name] for name in CAMERAS]))
+    strict: Any = table.groupby("camera")["auc_strict"].mean()
+    numbers["mask_auc_static_strict"] = float(strict["static"])
+    numbers["mask_auc_moving_camera_strict"] = float(np.mean([strict[name] for name in CAMERAS]))
     only: Any = table[table["wanted"] == "camera"]
     numbers["camera_only_residual_ratio"] = float(only["own"].sum() / only["raw"].sum())
     numbers["motion_kind_accuracy"] = float(np.mean(table["kind_right"]))
