@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from motive.formats.panels import read_panels
+from motive.adapters.backbones import read_strides
+from motive.formats.panels import describe, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import locate, read_clip_tensors
 from motive.params import Params
@@ -35,7 +36,7 @@ CLIPS = (
     Known("walker.mp4", "one walker, camera on a tripod", "object"),
     Known("globe.avi", "a globe turns", "object"),
     Known("city.mpg", "only the camera moves, houses near and far", "camera"),
-    Known("bunny.mp4", "the camera rises over a meadow, little else moves", "camera or both"),
+    Known("bunny.mp4", "a rabbit gets up, the camera drifts", "both"),
     Known("carphone.mp4", "a head before a car's window", "object or both"),
     Known("box.mp4", "a hand moves a box", "object", 3.0),
     Known("cup.mp4", "a hand moves a cup before a wall", "object", 2.5),
@@ -106,15 +107,16 @@ def sized(params: Params) -> Params:
 
 def draw(facts: pd.DataFrame, params: Params, folder: Path) -> None:
     """One sheet of all clips: frames, optical flow, the same without the camera, mask."""
-    ids = facts["clip_id"].tolist()
+    ids, words = facts["clip_id"].tolist(), describe(facts.rename(columns={"motion_y": "motion"}))
     weights = {i: clip["mask"] for i, clip in read_clip_tensors(locate(Path("data/pool/masks")), ids)}
     how = params.clips.model_dump(include={*SIZE, "resample"})
-    panels = list(read_panels(facts, weights, Path("data/pool/optical_flow"), how))
+    panels = list(read_panels(facts, words, weights, Path("data/pool/optical_flow"), how))
     named = [
         panel._replace(title=Path(file).stem) for panel, file in zip(panels, facts["video"], strict=True)
     ]
-    strides = (len(named[0].frames) - 1) // (len(named[0].mask) - 1)
-    write_png(folder / "real_motion.png", motion_sheet(named, params.clips.fps, strides))
+    write_png(
+        folder / "real_motion.png", motion_sheet(named, params.clips.fps, read_strides(params.model.path)[0])
+    )
     print(f"look at {folder / 'real_motion.png'}")
 
 

@@ -91,7 +91,7 @@ def stage_all(settings: dict[str, Any]) -> None:
 
 def pieces() -> list[tuple[str, float]]:
     """Pieces for many chunks of work."""
-    return list(islice(cycle(PARTS), CHUNKS * len(PARTS) // 2))
+    return list(islice(cycle(PARTS), 3 * len(PARTS)))
 
 
 def bare_many(settings: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from motive.formats.clips import COLUMNS, clip_id, write_clips
 from motive.formats.pictures import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
 from motive.formats.video import write_video
 from motive.params import Params, load_params
+from motive.show import show
 from motive.stages import masks, optical_flow
 from motive.world import Clip, draw_clip, sample_scene
 
@@ -30,7 +31,7 @@ FLOW, MASKS = Path("data/pool/optical_flow"), Path("data/pool/masks")
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
-    for kind in KINDS:
+    for kind in (*KINDS, "camera_pan"):
         write_video(folder / f"{kind}.mp4", drawn(kind).frames, 12.0)
     (folder / "broken.mp4").write_bytes((folder / "roll.mp4").read_bytes()[:900])
     return folder
@@ -193,6 +194,63 @@ def test_without_masks_every_weight_is_one_and_motion_is_still_measured(videos: 
     assert all((clip["mask"] == 1).all() for clip in tensors(MASKS).values())
     assert set(after["coverage"]) == {1.0}
     pd.testing.assert_frame_equal(after.drop(columns="coverage"), before.drop(columns="coverage"))
+
+
+def test_a_clip_that_only_the_camera_moves_is_labelled_and_has_no_mask(videos: Path) -> None:
+    ids = use(videos, "camera_pan", "slide", "static")
+    run(settings())
+    stats = pd.read_parquet(MASKS / "mask_stats.parquet").set_index("clip_id").to_dict("index")
+    kinds = {kind: stats[clip_id]["motion_kind"] for kind, clip_id in ids.items()}
+    assert kinds == {"camera_pan": "camera", "slide": "object", "static": "still"}
+    pan = ids["camera_pan"]
+    assert stats[pan]["camera"] in ("pan", "tilt")
+    assert stats[ids["slide"]]["camera"] == "static"
+    assert stats[pan]["motion"] > 3 > stats[pan]["own_motion"]
+    assert stats[pan]["still"]
+    removed, flow = tensors(MASKS), tensors(FLOW)
+    assert not removed[pan]["mask"].any()
+    assert torch.equal(flow[ids["slide"]]["residual"], flow[ids["slide"]]["flow"])
+    assert flow[pan]["residual"].float().norm() < 0.3 * flow[pan]["flow"].float().norm()
+    masks.run("pool", settings(masks__camera="keep"))
+    kept = tensors(MASKS)
+    assert kept[pan]["mask"].float().mean() > 0.05
+    assert torch.equal(kept[ids["slide"]]["mask"], removed[ids["slide"]]["mask"])
+
+
+def test_confidence_weighs_the_mask(videos: Path) -> None:
+    """Where the tracker is not sure there is less weight; with the parameter off that changes nothing."""
+    ids = use(videos, "slide")
+    checked = {"optical_flow__check": True, "masks__percentile": 100.0}
+    run(settings(**checked))
+    assert tensors(FLOW)[ids["slide"]]["confidence"].min() < 128
+    weighed = tensors(MASKS)[ids["slide"]]["mask"].float()
+    masks.run("pool", settings(**checked, masks__confidence=False))
+    assert weighed.sum() < 0.98 * tensors(MASKS)[ids["slide"]]["mask"].float().sum()
+
+
+def test_one_clip_is_shown_by_its_id_or_its_name(videos: Path) -> None:
+    ids = use(videos, "camera_pan", "slide")
+    run(settings())
+    facts, picture = show("slide.mp4", settings(), None)
+    assert facts["clip_id"] == ids["slide"]
+    assert (facts["part"], facts["motion_kind"], facts["camera"]) == ("pool", "object", "static")
+    assert facts["motion_px_per_second"] > 3
+    sheet = cv2.imread(str(picture))
+    assert sheet is not None
+    assert sheet.shape[0] > 4 * 120, "frames, optical flow, the same without the camera, mask"
+    assert show(ids["camera_pan"][:8], settings(), Path("pan.png"))[0]["motion_kind"] == "camera"
+    assert Path("pan.png").is_file()
+    with pytest.raises(ValueError, match="no clip 'nothing' in pool: give a clip_id or a file name"):
+        show("nothing", settings(), None)
+    with pytest.raises(ValueError, match="2 clips are called ''"):
+        show("", settings(), None)
+
+
+def test_a_clip_without_a_mask_is_not_shown(videos: Path) -> None:
+    use(videos, "broken", "slide")
+    run(settings())
+    with pytest.raises(ValueError, match=r"has no mask: see data/pool/masks/failures\.parquet"):
+        show("broken.mp4", settings(), None)
 
 
 def test_a_recipe_knows_what_it_was_made_from() -> None:

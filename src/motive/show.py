@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from motive.formats.clips import clips_folder, read_clips
-from motive.formats.panels import read_panels
+from motive.formats.panels import describe, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import locate, read_clip_tensors, read_manifest
 from motive.formats.tables import read_table
@@ -22,12 +22,13 @@ def show(wanted: str, params: Params, out: Path | None) -> tuple[dict[str, Any],
     part, clip = _find(wanted, list(params.clips.source))
     clip_id, folder = str(clip["clip_id"].iloc[0]), Path("data") / part
     how = read_manifest(folder / "masks")["params"]
-    facts = clip.merge(read_table(folder / "masks/mask_stats.parquet"), on="clip_id")
+    stats = read_table(folder / "masks/mask_stats.parquet")
+    facts = clip.merge(stats, on="clip_id", suffixes=("", "_px_per_second"))
     if facts.empty:
         raise ValueError(f"{clip_id} has no mask: see {folder / 'masks/failures.parquet'}")
     stored = read_clip_tensors(locate(folder / "masks"), [clip_id])
     masks = {name: tensors["mask"] for name, tensors in stored}
-    panels = read_panels(facts, masks, folder / "optical_flow", how["clips"])
+    panels = read_panels(clip, describe(stats), masks, folder / "optical_flow", how["clips"])
     out = out or Path(".motive/show") / f"{clip_id}.png"
     write_png(out, motion_sheet(list(panels), how["clips"]["fps"], how["strides"][0]))
     return {"part": part, **facts.to_dict("records")[0]}, out
@@ -39,8 +40,9 @@ def _find(wanted: str, parts: list[str]) -> tuple[str, pd.DataFrame]:
     found = []
     for part in parts:
         table = read_clips(part)
-        named = [wanted in (video, Path(video).name) for video in table["video"]]
-        found.append(table[table["clip_id"].str.startswith(wanted) | named].assign(part=part))
+        rows = zip(table["clip_id"], table["video"], strict=True)
+        meant = [i.startswith(wanted) or wanted in (video, Path(video).name) for i, video in rows]
+        found.append(table[meant].assign(part=part))
     clips = pd.concat(found) if found else pd.DataFrame()
     if clips.empty:
         raise ValueError(

@@ -67,6 +67,9 @@ def _config(path: str, part: str) -> dict:
 def read_strides(path: str) -> tuple[int, int]:
     """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
     config = _config(path, "vae")
+    if "spatio_temporal_scaling" in config:  # LTX: every such block halves both
+        halved = 2 ** sum(config["spatio_temporal_scaling"])
+        return config["patch_size_t"] * halved, config["patch_size"] * halved
     return config.get("scale_factor_temporal", 4), config.get("scale_factor_spatial", 8)
 
 

@@ -19,7 +19,7 @@ WHITE, INK, GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
 class Panel(NamedTuple):
-    """One clip on a sheet: frames u8 [F,H,W,3], mask [T,h,w] in [0,1].
+    """One clip on a sheet: frames u8 [F,H,W,3], mask [T,h,w] in [0,1] if there is one.
 
     `flow` and `residual` (without the camera's part) [F,2,h,w] in pixels a frame.
     """
@@ -29,7 +29,7 @@ class Panel(NamedTuple):
     frames: np.ndarray
     flow: np.ndarray
     residual: np.ndarray
-    mask: np.ndarray
+    mask: np.ndarray | None = None
 
 
 def write_png(path: Path, picture: Picture) -> None:
@@ -72,7 +72,7 @@ def _heat(weight: np.ndarray) -> Picture:
 # ---- sheets
 
 
-def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int) -> Picture:
+def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int = 1) -> Picture:
     """Sheet of clips, two abreast, each with frames, optical flow and mask; below, what colours mean."""
     if not panels:
         return _canvas(400, 40, [("no clips", 8, 8, 16, INK)])
@@ -96,8 +96,10 @@ def _block(panel: Panel, fps: float, time_stride: int) -> Picture:
             cv2.INTER_NEAREST,
         ),
         "without\nthe camera": (colour_wheel(panel.residual, top)[shown], cv2.INTER_NEAREST),
-        "motion mask": (heat_overlay(panel.frames, panel.mask, time_stride)[shown], cv2.INTER_CUBIC),
     }
+    if panel.mask is not None:
+        heat = heat_overlay(panel.frames, panel.mask, time_stride)[shown]
+        strips["motion mask"] = (heat, cv2.INTER_CUBIC)
     lines = [_strip(name, images, size, how) for name, (images, how) in strips.items()]
     width = lines[0].shape[1]
     names = [f"frame {f}" for f in shown]

@@ -13,7 +13,7 @@ import torch
 from motive.adapters.backbones import read_strides
 from motive.formats import shards
 from motive.formats.clips import read_clips
-from motive.formats.panels import read_panels
+from motive.formats.panels import describe, few, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
 from motive.formats.tables import read_table, write_table
@@ -139,12 +139,10 @@ def _facts(clip: Tensors) -> tuple[float, float, float, bool, str, str, float]:
 
 def overlay(clips: pd.DataFrame, stats: pd.DataFrame, folder: Path, recipe: Recipe) -> np.ndarray:
     """Sheet u8 [H,W,3] of a few clips, evenly over the table, with their frames, optical flow and mask."""
-    places = np.unique(np.linspace(0, len(stats) - 1, SHOWN).round().astype(int)) if len(stats) else []
-    chosen = stats["clip_id"].iloc[places].tolist()
+    chosen = stats["clip_id"].iloc[few(len(stats), SHOWN)].tolist()
     masks = {clip_id: clip["mask"] for clip_id, clip in shards.read_done(recipe, chosen)}
-    facts = clips.merge(stats.iloc[places], on="clip_id")
-    how = recipe.params["clips"]
-    panels = read_panels(facts, masks, folder / "optical_flow", how)
+    how, some = recipe.params["clips"], pd.DataFrame(clips[clips["clip_id"].isin(chosen)])
+    panels = read_panels(some, describe(stats), masks, folder / "optical_flow", how)
     return motion_sheet(list(panels), how["fps"], recipe.params["strides"][0])
 
 

@@ -16,6 +16,8 @@ from motive.adapters.dis import to_grey
 from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
 from motive.formats import shards
 from motive.formats.clips import clip_path, clip_span, read_clips
+from motive.formats.panels import few, read_panels
+from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
 from motive.formats.video import BadClip, stream_frames
 from motive.maths.camera_motion import LABELS, between, camera_label, subtracts
@@ -27,6 +29,7 @@ log = logging.getLogger("motive")
 VERSION = 3  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
 PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
 STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
+SHOWN = 8  # clips on the sheet
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
 
 
@@ -54,8 +57,9 @@ def run(part: str, params: Params) -> None:
     deal(do, chunks, params.workers, total=todo, label=f"optical_flow {part}")
     failures = shards.publish(recipe, clip_ids, size, out)
     _check(out, clips, failures)
+    write_png(out / "optical_flow.png", sheet(clips, out, recipe))
     log.info("optical_flow %s: %d done, %d failed", part, len(clips) - len(failures), len(failures))
-    log.info("look at %s", out / ("failures.parquet" if len(failures) else "manifest.json"))
+    log.info("look at %s", out / ("failures.parquet" if len(failures) else "optical_flow.png"))
 
 
 def make_recipe(params: Params) -> Recipe:
@@ -116,6 +120,19 @@ def judge(
     residual = torch.where(subtracts(label, evidence)[:, None, None, None], own, flow)
     number = torch.tensor(LABELS.index(label), dtype=torch.uint8)
     return {"residual": residual, "camera": matrices, "inliers": inliers, "label": number}
+
+
+def sheet(clips: pd.DataFrame, out: Path, recipe: Recipe) -> np.ndarray:
+    """Sheet u8 [H,W,3] of a few clips: frames, optical flow, the same without the camera, and its label."""
+    tracked = list(shards.locate(out))
+    chosen = [tracked[place] for place in few(len(tracked), SHOWN)]
+    labels = {
+        clip_id: LABELS[int(clip["label"])]
+        for clip_id, clip in shards.read_clip_tensors(shards.locate(out), chosen)
+    }
+    words = {clip_id: f"{clip_id}   camera {label}" for clip_id, label in labels.items()}
+    some, how = pd.DataFrame(clips[clips["clip_id"].isin(chosen)]), recipe.params["clips"]
+    return motion_sheet(list(read_panels(some, words, {}, out, how)), how["fps"])
 
 
 def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame) -> None:
