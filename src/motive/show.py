@@ -40,8 +40,8 @@ def _find(wanted: str, parts: list[str]) -> tuple[str, pd.DataFrame]:
     found = []
     for part in parts:
         table = read_clips(part)
-        rows = zip(table["clip_id"], table["video"], strict=True)
-        meant = [i.startswith(wanted) or wanted in (video, Path(video).name) for i, video in rows]
+        names = zip(table["clip_id"], table["video"], strict=True)
+        meant = [i.startswith(wanted) or wanted in (video, Path(video).name) for i, video in names]
         found.append(table[meant].assign(part=part))
     clips = pd.concat(found) if found else pd.DataFrame()
     if clips.empty:

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, Float32
 from motive.adapters.registration import STILL, Base, Grey, Matrix, Misfit, Small, Warp, small
 
 BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
-NOTABLE = 0.3  # ... and this share of what it was, since noise fits a little better with anything
-CLEAR = 0.02  # mean misfit by which a block decides for one of two models
-RICHER = 0.15  # share of blocks that a richer model must win more than it loses
-STARTS = 0.03  # ... than a still camera
-SETTLED = 0.3  # ... and from which on nothing else is tried
+CLEAR = 0.02  # mean misfit by which a block decides for one of two models ...
+NOTABLE = 0.3  # ... and share of what it was: noise fits a little better with anything
+RICHER = 0.15  # share of blocks that a richer model must win more than it loses ...
+STARTS = 0.03  # ... any model, against a still camera ...
+SETTLED = 0.3  # ... and with which no other candidate is looked for
 CHANGE = 1.0  # grey levels of 255: less is the codec's
 ALIGNED = 0.2  # pixels that two pictures laid over each other may be apart
 PATCH = 7  # pixels over which that is judged, in a frame shrunk to about ...
@@ -92,9 +92,10 @@ class Camera:
         return View(matrix, wins, losses, edges, inliers, residual)
 
     def _seeds(self, base: Base, picture: Small, flow: Vectors, scale: float) -> list[Matrix]:
-        """First guesses: as before, as most vectors say, as the pictures correlate."""
+        """First guesses: as before, and as most vectors say."""
         seeds = [] if self._last is None else [self._last]
-        moving = np.flatnonzero(np.hypot(*flow).ravel() > 0)
+        speed = np.hypot(*flow).ravel()
+        moving = np.flatnonzero((speed > 0) & (speed < np.inf))
         moving = moving[:: 1 + len(moving) // MOST]
         if len(moving) >= FEWEST:
             places = _centres(base.picture.shape, scale, flow.shape[1:])[moving]
@@ -104,7 +105,7 @@ class Camera:
             found, _ = cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **how)
             if found is not None:
                 seeds.append(base.from_pixels(np.vstack([found, [0, 0, 1]]), scale))
-        return [*seeds, base.shift(picture)]
+        return seeds
 
 
 def _shrunk(grey: Grey) -> Grey:
@@ -131,26 +132,37 @@ def _choose(
     def top(candidates: list[Candidate]) -> Candidate:
         return max([still, *candidates], key=lambda candidate: _lead(still.misfit, candidate.misfit))
 
-    guesses = [
-        Candidate(None, guess, base.misfit(after, guess)) for guess in (Warp(s, warp.light) for s in seeds)
-    ]
-    guesses = sorted(guesses, key=lambda guess: -_lead(still.misfit, guess.misfit))[:2]
-    found = [new for guess in guesses for new in grown("similarity", guess.warp.matrix)]
-    if _lead(still.misfit, (best := top(found)).misfit) < SETTLED:  # it may be an object: look at the rest
+    def worth(guess: Matrix) -> float:
+        return _lead(still.misfit, base.misfit(after, Warp(guess, warp.light)))
+
+    # similarities: grown from the best guess; if that may be an object, from others and from the rest
+    guesses = sorted(filter(_sane, seeds), key=worth, reverse=True)
+    found = [new for guess in guesses[:1] for new in grown("similarity", guess)]
+    if _lead(still.misfit, top(found).misfit) < SETTLED:
+        others = [*guesses[1:], *filter(_sane, [base.shift(after)])]
+        found += [new for guess in sorted(others, key=worth)[-1:] for new in grown("similarity", guess)]
+        best = top(found)
         gained = (still.misfit.values - best.misfit.values > 0.1).astype(np.uint8)
         rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
         found += [*grown("similarity", np.eye(3)), *grown("similarity", np.eye(3), rest)]
     likely = top(found)
+
+    # the simplest model that will do
     shift = np.eye(3)
     shift[:2, 2] = likely.warp.matrix[:2, 2]
-    shifted = top([*grown("translation", shift), *grown("translation", np.eye(3))])
+    shifted = top(grown("translation", shift))
     best = _richer(_richer(still, shifted), likely)
     if best is not still and _lead(best.misfit, nothing) >= RICHER:
         best = _richer(best, top(grown("homography", best.warp.matrix)))
+
     judged = likely if best is still else best
     won, lost = _compared(still.misfit, judged.misfit)
     edges = _edges(_compared(still.misfit, best.misfit)[0])
     return still, best, float(won.mean()), float(lost.mean()), edges
+
+
+def _sane(matrix: Matrix) -> bool:
+    return bool(np.isfinite(matrix).all())
 
 
 def _richer(simple: Candidate, rich: Candidate) -> Candidate:

@@ -105,8 +105,8 @@ def keep_on_grid(values: Float32[np.ndarray, "*any H W"], stride: int) -> Float3
             f"optical_flow.stride {stride} does not divide the frame {height}x{width}; "
             "change it, or clips.height and clips.width"
         )
+    planes = np.moveaxis(values.reshape(-1, height, width), 0, -1)  # as DIS makes them, if it made them
     small = (width // stride, height // stride)
-    planes = [
-        cv2.resize(plane, small, interpolation=cv2.INTER_AREA) for plane in values.reshape(-1, height, width)
-    ]
-    return torch.from_numpy(np.stack(planes).reshape(*values.shape[:-2], *small[::-1]))
+    cells = cv2.resize(np.ascontiguousarray(planes), small, interpolation=cv2.INTER_AREA)
+    cells = np.moveaxis(cells.reshape(*small[::-1], -1), -1, 0).reshape(*values.shape[:-2], *small[::-1])
+    return torch.from_numpy(np.ascontiguousarray(cells))

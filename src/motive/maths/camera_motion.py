@@ -12,7 +12,7 @@ EXPLAINED = 0.5  # of the frame, or the model is doubtful
 SLOW = 0.005  # short sides per second: slower than this a camera stands
 STEADY = 0.5  # of the way of a second leads somewhere, or the camera shakes
 APART = 0.38  # short sides between the centre and the mean place of a square frame
-OBJECT = 0.025  # of the frame must move on average, or it is what the camera's model leaves over
+OBJECT = 0.03  # of the frame must move on average, or it is what the camera's model leaves over
 OBJECT_SHARE = 0.07  # ... and this share of all that moved
 
 Label = Literal["static", "pan", "tilt", "zoom", "roll", "shake", "uncertain"]
