@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 
 from motive.formats import shards
+from motive.checks import STATS
 from motive.formats.clips import COLUMNS
 from motive.params import load_params
 from motive.world.render import write_world
@@ -285,7 +286,7 @@ def test_text_has_its_true_length(grown, part):
 @pytest.mark.parametrize("part", PARTS)
 def test_mask_stats_have_a_row_a_clip(grown, part):
     stats = pd.read_parquet(f"data/{part}/masks/mask_stats.parquet")
-    assert list(stats) == ["clip_id", "coverage", "motion", "still"]
+    assert list(stats) == ["clip_id", *STATS]
     assert stats["clip_id"].tolist() == clip_ids(part)
     assert stats["coverage"].between(0, 1).all()
 
