@@ -16,8 +16,8 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
-from motive.formats import shards
 from motive.checks import STATS
+from motive.formats import shards
 from motive.formats.clips import COLUMNS
 from motive.params import load_params
 from motive.world.render import write_world
