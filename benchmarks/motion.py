@@ -9,6 +9,7 @@ memory.
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import chdir
@@ -22,6 +23,7 @@ import pandas as pd
 import torch
 import typer
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import motion_real, motion_speed
 from motive.adapters.backbones import read_strides
 from motive.formats import shards

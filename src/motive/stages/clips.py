@@ -109,7 +109,8 @@ def _read_all(
     jobs = [Job(path, sha256) for sha256, path in contents.items()]
     size = 1 if clips.cut == "shots" else size  # a film takes minutes
     late = _store(clips) / f"hung_{clips.time_limit:g}"  # only a file that hung depends on the limit
-    new = [job for job in jobs if job.key not in _load(late)]
+    hung = _load(late)
+    new = [job for job in jobs if job.key not in hung]
     reading = partial(_guarded, params=params, late=late, label=f"{label}: read")
     readings = _done(_store(clips), new, reading, size, f"{label}: read")
     readings = _load(late) | readings
