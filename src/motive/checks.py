@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from motive.formats.clips import COLUMNS
-from motive.maths.camera_motion import KINDS, LABELS
 
 log = logging.getLogger("motive")
 SHOWN = 10  # failing rows that a message names
@@ -106,6 +105,8 @@ def arrays(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) 
 
 def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
     """`summarise(folder, "mask")` joined with mask_stats.parquet; like `arrays`, weights in [0, 1]."""
+    from motive.maths.camera_motion import KINDS, LABELS  # with torch, which not every stage loads
+
     again = "delete .motive/work/masks and run the masks stage again"
     weights = [line for name in ("min", "max", "coverage") for line in _between(name, 0, 1, again)]
     speeds = [line for name in ("motion", "own_motion") for line in _between(name, 0, None, again)]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from motive.adapters.registration import STILL, Base, Grey, Matrix, Misfit, Small, Warp, small
+from motive.adapters.registration import Base, Grey, Matrix, Misfit, Small, Warp, small
 
 BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
 CLEAR = 0.02  # mean misfit by which a block decides for one of two models ...
@@ -119,7 +119,7 @@ def _choose(
     base: Base, after: Small, seeds: list[Matrix]
 ) -> tuple[Candidate, Candidate, float, float, float]:
     """The still camera, the model chosen, and its evidence: wins, losses, edges."""
-    warp = base.fit(after, None, STILL) or STILL
+    warp = base.still(after)
     still = Candidate(None, warp, base.misfit(after, warp))
     nothing = Misfit(np.zeros_like(still.misfit.values), still.misfit.known)
     if not _edges(_compared(still.misfit, nothing)[0]):  # two opposite edges stand: so does the camera

@@ -82,14 +82,15 @@ class Base:
     def _seen(self, values: np.ndarray) -> np.ndarray:
         return values[:: self._step, :: self._step]
 
-    def fit(
-        self, after: Small, model: str | None, start: Warp, keep: np.ndarray | float = 1.0
-    ) -> Warp | None:
-        """The warp of a model (None: light alone) that lays `after` over this picture; None if it runs
-        away."""
-        numbers = 1 + FREEDOM.get(model or "", 0)
+    def still(self, after: Small) -> Warp:
+        """No motion, but the change of light of most places."""
+        return Warp(np.eye(3), float(np.median(self._gap(after, STILL)[0])))
+
+    def fit(self, after: Small, model: str, start: Warp, keep: np.ndarray | float = 1.0) -> Warp | None:
+        """The warp of a model that lays `after` over this picture; None if it runs away."""
+        numbers = 1 + FREEDOM[model]
         effects, warp = self._effects[:, :numbers], start
-        for tolerance in TOLERANCES:
+        for tolerance in TOLERANCES if model == "similarity" else TOLERANCES[1:]:  # the others start from one
             gap, known = self._gap(after, warp)
             distance = gap / self._contrast
             weight = keep * self._weight * known / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
