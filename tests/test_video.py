@@ -1,5 +1,6 @@
 """Laws of reading video: the frame on the screen at its moment, as a player shows it, in any format."""
 
+import gc
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -10,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.codeccontext import VideoCodecContext
 
 from motive.formats import decoding, video
 from motive.formats.video import probe, read_frames, stream_all, write_video
@@ -102,6 +104,20 @@ def test_the_container_does_not_matter(tmp_path, bikes):
     for suffix in ("mkv", "mov", "ts"):
         path = remux(tmp_path / "clip.mp4", tmp_path / f"clip.{suffix}")
         assert np.array_equal(read_frames(path, 20, 9.7, 32, 32, "window"), frames), suffix
+
+
+def test_what_was_read_is_let_go(tmp_path, bikes):
+    """Decoders hold themselves in circles: without care each keeps its frames until far later."""
+    write_video(tmp_path / "clip.mp4", bikes, 12.0)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            read_frames(tmp_path / "clip.mp4", 4, 9.7, 32, 32, "window", start=0.5)
+        alive = [thing for thing in gc.get_objects() if isinstance(thing, VideoCodecContext)]
+    finally:
+        gc.enable()
+    assert len(alive) <= 2
 
 
 def test_a_varying_rate_follows_the_time_stamps(tmp_path, bikes):
