@@ -143,7 +143,7 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
 @contextmanager
 def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
     """The container and its video stream, ready to decode in one thread."""
-    gc.collect(1)  # what was open before holds itself in circles, with all frames of its decoder
+    gc.collect(1)  # a frame whose pose was read holds itself, and its decoder's memory, in a circle
     try:
         with path.open("rb") as file:
             head = file.read(16)
