@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from motive.adapters.registration import Base, Grey, Matrix, Misfit, Small, Warp, small
+from motive.adapters.registration import Base, Grey, Matrix, Misfit, Small, Warp, shrunk, small
 
 BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
 CLEAR = 0.02  # mean misfit by which a block decides for one of two models ...
@@ -47,11 +47,12 @@ class View(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A model's warp and how it fits."""
+    """A model's warp, how it fits, and in how many more blocks it beats the still camera than not."""
 
     model: str | None
     warp: Warp
     misfit: Misfit
+    lead: float
 
 
 class Camera:
@@ -65,7 +66,7 @@ class Camera:
 
     def view(self, grey: Grey, flow: Vectors) -> View:
         """The camera's motion to the next frame of the clip; `flow` as the tracker found it, on its grid."""
-        look = _shrunk(grey)
+        look = shrunk(grey, LOOK)
         picture = small(look)
         if self._base is None or self._look is None:
             view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, np.zeros_like(flow))
@@ -108,61 +109,54 @@ class Camera:
         return seeds
 
 
-def _shrunk(grey: Grey) -> Grey:
-    """By a whole number, to a shorter side of about 240 pixels: what differs is looked for in it."""
-    shrink = max(1, round(min(grey.shape) / LOOK))
-    size = [side // shrink for side in grey.shape[::-1]]
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if shrink > 1 else grey
-
-
 def _choose(
     base: Base, after: Small, seeds: list[Matrix]
 ) -> tuple[Candidate, Candidate, float, float, float]:
     """The still camera, the model chosen, and its evidence: wins, losses, edges."""
     warp = base.still(after)
-    still = Candidate(None, warp, base.misfit(after, warp))
+    still = Candidate(None, warp, base.misfit(after, warp), 0.0)
     nothing = Misfit(np.zeros_like(still.misfit.values), still.misfit.known)
     if not _edges(_compared(still.misfit, nothing)[0]):  # two opposite edges stand: so does the camera
         return still, still, 0.0, 0.0, 0.0
 
+    def tried(model: str | None, warp: Warp) -> Candidate:
+        misfit = base.misfit(after, warp)
+        return Candidate(model, warp, misfit, _lead(still.misfit, misfit))
+
     def grown(model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
         found = base.fit(after, model, Warp(start, warp.light), keep)
-        return [Candidate(model, found, base.misfit(after, found))] if found else []
+        return [tried(model, found)] if found else []
 
-    def top(candidates: list[Candidate]) -> Candidate:
-        return max([still, *candidates], key=lambda candidate: _lead(still.misfit, candidate.misfit))
+    def best_of(candidates: list[Candidate]) -> Candidate:
+        return max(candidates, key=lambda candidate: candidate.lead, default=still)
 
-    def worth(guess: Matrix) -> float:
-        return _lead(still.misfit, base.misfit(after, Warp(guess, warp.light)))
+    def guessed(matrices: list[Matrix]) -> list[Candidate]:
+        return [tried(None, Warp(matrix, warp.light)) for matrix in matrices if np.isfinite(matrix).all()]
 
     # similarities: grown from the best guess; if that may be an object, from others and from the rest
-    guesses = sorted(filter(_sane, seeds), key=worth, reverse=True)
-    found = [new for guess in guesses[:1] for new in grown("similarity", guess)]
-    if _lead(still.misfit, top(found).misfit) < SETTLED:
-        others = [*guesses[1:], *filter(_sane, [base.shift(after)])]
-        found += [new for guess in sorted(others, key=worth)[-1:] for new in grown("similarity", guess)]
-        best = top(found)
-        gained = (still.misfit.values - best.misfit.values > 0.1).astype(np.uint8)
+    guesses = sorted(guessed(seeds), key=lambda guess: guess.lead)
+    found = grown("similarity", guesses.pop().warp.matrix) if guesses else []
+    likely = best_of(found)
+    if likely.lead < SETTLED:
+        other = best_of([*guesses, *guessed([base.shift(after)])])
+        found += grown("similarity", other.warp.matrix)
+        likely = best_of(found)
+        gained = (still.misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
         rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
-        found += [*grown("similarity", np.eye(3)), *grown("similarity", np.eye(3), rest)]
-    likely = top(found)
+        likely = best_of([*found, *grown("similarity", np.eye(3)), *grown("similarity", np.eye(3), rest)])
 
     # the simplest model that will do
     shift = np.eye(3)
     shift[:2, 2] = likely.warp.matrix[:2, 2]
-    shifted = top(grown("translation", shift))
+    shifted = best_of(grown("translation", shift))
     best = _richer(_richer(still, shifted), likely)
     if best is not still and _lead(best.misfit, nothing) >= RICHER:
-        best = _richer(best, top(grown("homography", best.warp.matrix)))
+        best = _richer(best, best_of(grown("homography", best.warp.matrix)))
 
     judged = likely if best is still else best
     won, lost = _compared(still.misfit, judged.misfit)
     edges = _edges(_compared(still.misfit, best.misfit)[0])
     return still, best, float(won.mean()), float(lost.mean()), edges
-
-
-def _sane(matrix: Matrix) -> bool:
-    return bool(np.isfinite(matrix).all())
 
 
 def _richer(simple: Candidate, rich: Candidate) -> Candidate:

@@ -47,12 +47,15 @@ STILL = Warp(np.eye(3))
 
 
 def small(grey: Grey) -> Small:
-    """Blurred, and shrunk to a shorter side of 128 pixels if it is longer."""
-    shrink = min(grey.shape) / SHORT
-    if shrink > 1:
-        height, width = (round(side / shrink) for side in grey.shape)
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0)
+    """Blurred, and shrunk to a shorter side of about 128 pixels if it is longer."""
+    return cv2.GaussianBlur(shrunk(grey, SHORT).astype(np.float32), (0, 0), 1.0)
+
+
+def shrunk(grey: Grey, short: int) -> Grey:
+    """By the whole number (that is fast) that brings the shorter side nearest to so many pixels."""
+    times = max(1, round(min(grey.shape) / short))
+    size = [side // times for side in grey.shape[::-1]]
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if times > 1 else grey
 
 
 class Base:
@@ -100,7 +103,7 @@ class Base:
             step = np.linalg.solve(normal, (weighted @ torch.from_numpy(gap.ravel())).numpy())
             matrix = warp.matrix @ np.linalg.inv(self._grown(step[1:]))
             warp = Warp(matrix / matrix[2, 2], warp.light + float(step[0]))
-            if np.abs(step).max() < 0.01:
+            if np.abs(step).max() < 0.02:
                 break
         sane = np.isfinite(warp.matrix).all() and 0.5 < np.linalg.det(warp.matrix[:2, :2]) < 2
         return warp if sane else None
