@@ -23,7 +23,7 @@ ALIGNED = 0.2  # pixels that two pictures laid over each other may be apart
 PATCH = 7  # pixels over which that is judged, in a frame shrunk to about ...
 LOOK = 240  # ... so many
 AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
-FEWEST, MOST = 12, 1000  # vectors that RANSAC takes
+FEWEST, MOST = 12, 500  # vectors that RANSAC takes
 
 Blocks = Bool[np.ndarray, "blocks blocks"]
 Vectors = Float32[np.ndarray, "2 rows columns"]
@@ -102,7 +102,7 @@ class Camera:
             places = _centres(base.picture.shape, scale, flow.shape[1:])[moving]
             ends = places + flow.reshape(2, -1).T[moving]
             near = max(AGREES, scale / 4)
-            how = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 200}
+            how = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 100}
             found, _ = cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **how)
             if found is not None:
                 seeds.append(base.from_pixels(np.vstack([found, [0, 0, 1]]), scale))
@@ -133,7 +133,7 @@ def _choose(
     def guessed(matrices: list[Matrix]) -> list[Candidate]:
         return [tried(None, Warp(matrix, warp.light)) for matrix in matrices if np.isfinite(matrix).all()]
 
-    # similarities: grown from the best guess; if that may be an object, from others and from the rest
+    # similarities: grown from the best guess; if that may be an object, from another and from the rest
     guesses = sorted(guessed(seeds), key=lambda guess: guess.lead)
     found = grown("similarity", guesses.pop().warp.matrix) if guesses else []
     likely = best_of(found)
@@ -143,7 +143,7 @@ def _choose(
         likely = best_of(found)
         gained = (still.misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
         rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
-        likely = best_of([*found, *grown("similarity", np.eye(3)), *grown("similarity", np.eye(3), rest)])
+        likely = best_of([*found, *grown("similarity", np.eye(3), rest)])
 
     # the simplest model that will do
     shift = np.eye(3)
@@ -192,11 +192,12 @@ def _unlike(
     """The share of each cell where `after`, laid over `before`, shows something else."""
     height, width = before.shape
     inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid = cv2.warpPerspective(after, warp.matrix, (width, height), flags=inverse)
-    known = cv2.warpPerspective(np.full_like(after, 255), warp.matrix, (width, height), flags=inverse) == 255
+    # Where `after` does not reach, nothing differs.
+    how = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": before.astype(np.float32)}
+    laid = cv2.warpPerspective(after.astype(np.float32) - warp.light, warp.matrix, (width, height), **how)
     dx, dy = (cv2.Scharr(before, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
     contrast = cv2.blur(cv2.magnitude(dx, dy), (PATCH, PATCH))
-    gap = np.abs(laid.astype(np.float32) - before - np.float32(warp.light)) * known
+    gap = cv2.absdiff(laid, before.astype(np.float32))
     differs = cv2.blur(gap, (PATCH, PATCH)) > CHANGE + ALIGNED * contrast
     return cv2.resize(differs.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
 

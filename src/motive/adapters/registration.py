@@ -51,7 +51,7 @@ def small(grey: Grey) -> Small:
     return cv2.GaussianBlur(shrunk(grey, SHORT).astype(np.float32), (0, 0), 1.0)
 
 
-def shrunk(grey: Grey, short: int) -> Grey:
+def shrunk(grey: np.ndarray, short: int) -> np.ndarray:
     """By the whole number (that is fast) that brings the shorter side nearest to so many pixels."""
     times = max(1, round(min(grey.shape) / short))
     size = [side // times for side in grey.shape[::-1]]
@@ -136,10 +136,13 @@ class Base:
 
     def shift(self, after: Small) -> Matrix:
         """The translation that correlates best, as a first guess at any distance."""
-        window = cv2.createHanningWindow(after.shape[::-1], cv2.CV_32F)
-        # OpenCV multiplies the window into what it is given.
-        (right, down), _ = cv2.phaseCorrelate(self.picture.copy(), after.copy(), window)
-        return np.array([[1, 0, right / self.half], [0, 1, down / self.half], [0, 0, 1]])
+        pictures = [shrunk(picture, SHORT // 2) for picture in (self.picture, after)]
+        if pictures[0] is self.picture:  # OpenCV multiplies the window into what it is given
+            pictures = [picture.copy() for picture in pictures]
+        window = cv2.createHanningWindow(pictures[0].shape[::-1], cv2.CV_32F)
+        (right, down), _ = cv2.phaseCorrelate(pictures[0], pictures[1], window)
+        half = min(pictures[0].shape) / 2
+        return np.array([[1, 0, right / half], [0, 1, down / half], [0, 0, 1]])
 
     def to_pixels(self, matrix: Matrix, scale: float) -> Matrix:
         """A warp's matrix on the pixels of a frame that is `scale` times larger."""
