@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 PRESETS = ("ultrafast", "fast", "medium")
-PATCH = 7  # pixels: about what DIS matches at once
+PATCH = 9  # pixels: about what DIS matches at once
 UNSEEN = 1  # grey levels of 255: a patch that changes less on average changed by its codec alone
 SMALL = 256  # shorter sides below this many pixels are tracked at full resolution
 
