@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from motive.adapters.shots import LOOK, find_cuts
+from motive.formats.clips import STANDARD
 from motive.formats.fingerprints import fingerprint, look, picks
 from motive.formats.pieces import Piece, cut_up, frames_at
 from motive.formats.video import BadClip, probe, stream_all, stream_frames
 from motive.params import Clips
-
-STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 
 
 class Job(NamedTuple):

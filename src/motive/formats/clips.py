@@ -23,6 +23,7 @@ COLUMNS = {
     "end": "float64",  # ... and ends
     "sha256": "str",  # of the file
 }
+STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # of params: what a clip becomes when read
 FAILURES = {"file": "str", "reason": "str"}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from motive.adapters.readings import STANDARD, Job, read_whole
+from motive.adapters.readings import Job, read_whole
 from motive.formats import clips as table
 from motive.formats.duplicates import Duplicate, drop, exact_duplicates, write_duplicates
 from motive.formats.fingerprints import read_fingerprints
@@ -75,7 +75,7 @@ def run(part: str, params: Params) -> None:
 
     clips = table.read_clips(part)
     check("clips", clips, file=out / "clips.parquet")
-    write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=STANDARD)))
+    write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=table.STANDARD)))
     log.info("clips %s: %d usable, %d failed%s", part, len(clips), len(failures), _by_reason(failures))
     if params.clips.cut == "shots":
         log.info("clips %s: %s", part, describe(rows))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.adapters import backbones
-from motive.formats.clips import clip_path, clip_span, read_clips
+from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
 from motive.params import Params
@@ -15,7 +15,6 @@ from motive.workers import deal
 
 log = logging.getLogger("motive")
 VERSION = 1  # raise it when the meaning of `latent` or `text` changes
-STANDARD = {"num_frames", "fps", "height", "width", "resample"}
 Chunk = list[tuple[str, str, dict[str, Any], str]]  # (clip_id, file, which part of it, caption)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from motive.adapters.backbones import read_strides
 from motive.formats import shards
-from motive.formats.clips import read_clips
+from motive.formats.clips import STANDARD, read_clips
 from motive.formats.panels import describe, few, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
@@ -25,7 +25,6 @@ from motive.workers import deal
 log = logging.getLogger("motive")
 
 VERSION = 2  # raise it when the meaning of a tensor changes
-STANDARD = {"num_frames", "fps", "height", "width", "resample"}
 SHOWN = 8  # clips on the overlay sheet
 Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
 

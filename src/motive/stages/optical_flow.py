@@ -15,7 +15,7 @@ from motive.adapters.camera import Camera, View
 from motive.adapters.dis import to_grey
 from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
 from motive.formats import shards
-from motive.formats.clips import clip_path, clip_span, read_clips
+from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
 from motive.formats.panels import few, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
@@ -28,7 +28,6 @@ log = logging.getLogger("motive")
 
 VERSION = 3  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
 PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
-STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # what stream_frames makes of a clip
 SHOWN = 8  # clips on the sheet
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
 
