@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from motive.adapters.camera import Camera, View
-from motive.adapters.dis import to_grey
 from motive.adapters.trackers import keep_on_grid, load_tracker
+from motive.formats.frames import to_grey
 from motive.maths.camera_motion import camera_label, subtracts
 from motive.world import CAMERAS, draw_clip, sample_scene
 

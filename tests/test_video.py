@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from motive.formats import decoding, video
+from motive.formats.frames import to_grey
 from motive.formats.video import probe, read_frames, stream_all, write_video
 from tests.made_clips import SIZE, difference, encode, remux
 from tests.real_clips import CLIPS, real_clip
@@ -95,6 +96,32 @@ def test_every_format_shows_the_same_clip(tmp_path, bikes, name):
     assert difference(frames, bikes) < (20 if "gif" in name else 6)
     wrong = [difference(frames[:-1], bikes[1:]), difference(frames[1:], bikes[:-1])]
     assert difference(frames, bikes) < 0.8 * min(wrong)  # not one frame early or late
+
+
+ALSO = {
+    "full_range.avi": {
+        "codec": "mjpeg",
+        "pix_fmt": "yuvj420p",
+        "options": {"qscale": "2", "flags": "+qscale"},
+    },
+    "turned.mp4": {"rotation": 90},
+    "wide_pixels.mp4": {"aspect": Fraction(4, 3)},
+    "whole_colours.mkv": {"codec": "ffv1", "pix_fmt": "yuv444p"},
+    "grey.mkv": {"codec": "ffv1", "pix_fmt": "gray"},
+    "no_luma.mkv": {"codec": "ffv1", "pix_fmt": "bgr0"},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS | ALSO)
+@pytest.mark.parametrize("size", [SIZE, (30, 62)])
+def test_grey_frames_are_the_coloured_ones_in_grey(tmp_path, bikes, name, size):
+    path = encode(tmp_path / f"clip.{name}", bikes, **(FORMATS | ALSO)[name])
+    coloured = read_frames(path, 9, 10.0, *size, "window")
+    grey = read_frames(path, 9, 10.0, *size, "window", grey=True)
+    wanted = np.stack([to_grey(frame) for frame in coloured])
+    assert (grey.shape, grey.dtype) == (wanted.shape, np.uint8)
+    assert difference(grey, wanted) < 2.5  # colours are made with an error: rounded down, and clipped
+    assert abs(grey.std() / wanted.std() - 1) < 0.02  # from 0 to 255, however it is stored
 
 
 def test_the_container_does_not_matter(tmp_path, bikes):

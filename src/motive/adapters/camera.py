@@ -4,6 +4,8 @@ Candidates come from the small pictures (registration.py) and, by RANSAC, from t
 A richer model replaces a simpler one where it fits better in clearly more blocks of the frame.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -47,12 +49,19 @@ class View(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A model's warp, how it fits, and in how many more blocks it beats the still camera than not."""
+    """A model's warp, how it fits, and the blocks that fit clearly better, or worse, than with a still
+    camera."""
 
     model: str | None
     warp: Warp
     misfit: Misfit
-    lead: float
+    won: Blocks
+    lost: Blocks
+
+    @property
+    def lead(self) -> float:
+        """The share of blocks won, less those lost."""
+        return float(self.won.mean() - self.lost.mean())
 
 
 class Camera:
@@ -82,19 +91,21 @@ class Camera:
         self, base: Base, before: Grey, after: Grey, picture: Small, flow: Vectors, size: tuple[int, ...]
     ) -> View:
         scale, grid = size[0] / picture.shape[0], flow.shape[1:]
-        still, best, wins, losses, edges = _choose(base, picture, self._seeds(base, picture, flow, scale))
+        seeds = self._seeds(base, flow, scale)
+        best, wins, losses = _choose(base, picture, seeds)
         self._last = best.warp.matrix
         matrix = base.to_pixels(best.warp.matrix, scale)
         inliers = float((best.misfit.values[best.misfit.known] < 0.5).mean())
-        if best is still:
-            return View(matrix, wins, losses, edges, inliers, flow)
+        if best.model is None:
+            return View(matrix, wins, losses, 0.0, inliers, flow)
         seen = Warp(base.to_pixels(best.warp.matrix, before.shape[0] / picture.shape[0]), best.warp.light)
         residual = (flow - _vectors(matrix, size, grid)) * _unlike(before, after, seen, grid)
-        return View(matrix, wins, losses, edges, inliers, residual)
+        return View(matrix, wins, losses, _edges(best.won), inliers, residual)
 
-    def _seeds(self, base: Base, picture: Small, flow: Vectors, scale: float) -> list[Matrix]:
+    def _seeds(self, base: Base, flow: Vectors, scale: float) -> Iterator[Matrix]:
         """First guesses: as before, and as most vectors say."""
-        seeds = [] if self._last is None else [self._last]
+        if self._last is not None:
+            yield self._last
         speed = np.hypot(*flow).ravel()
         moving = np.flatnonzero((speed > 0) & (speed < np.inf))
         moving = moving[:: 1 + len(moving) // MOST]
@@ -105,62 +116,54 @@ class Camera:
             how = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 100}
             found, _ = cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **how)
             if found is not None:
-                seeds.append(base.from_pixels(np.vstack([found, [0, 0, 1]]), scale))
-        return seeds
+                yield base.from_pixels(np.vstack([found, [0, 0, 1]]), scale)
 
 
-def _choose(
-    base: Base, after: Small, seeds: list[Matrix]
-) -> tuple[Candidate, Candidate, float, float, float]:
-    """The still camera, the model chosen, and its evidence: wins, losses, edges."""
+def _choose(base: Base, after: Small, seeds: Iterator[Matrix]) -> tuple[Candidate, float, float]:
+    """The model chosen (none: a still camera), and the shares of the frame that speak for and against a
+    moving one."""
     warp = base.still(after)
-    still = Candidate(None, warp, base.misfit(after, warp), 0.0)
-    nothing = Misfit(np.zeros_like(still.misfit.values), still.misfit.known)
-    if not _edges(_compared(still.misfit, nothing)[0]):  # two opposite edges stand: so does the camera
-        return still, still, 0.0, 0.0, 0.0
+    misfit, nobody = base.misfit(after, warp), np.zeros((BLOCKS, BLOCKS), bool)
+    still, nothing = Candidate(None, warp, misfit, nobody, nobody), Misfit(0 * misfit.values, misfit.known)
+    if not _edges(_compared(misfit, nothing)[0]):  # two opposite edges stand: so does the camera
+        return still, 0.0, 0.0
 
     def tried(model: str | None, warp: Warp) -> Candidate:
-        misfit = base.misfit(after, warp)
-        return Candidate(model, warp, misfit, _lead(still.misfit, misfit))
+        fits = base.misfit(after, warp)
+        return Candidate(model, warp, fits, *_compared(misfit, fits))
 
     def grown(model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
         found = base.fit(after, model, Warp(start, warp.light), keep)
         return [tried(model, found)] if found else []
 
-    def best_of(candidates: list[Candidate]) -> Candidate:
+    def best_of(candidates: Iterable[Candidate]) -> Candidate:
         return max(candidates, key=lambda candidate: candidate.lead, default=still)
 
-    def guessed(matrices: list[Matrix]) -> list[Candidate]:
-        return [tried(None, Warp(matrix, warp.light)) for matrix in matrices if np.isfinite(matrix).all()]
-
-    # similarities: grown from the best guess; if that may be an object, from another and from the rest
-    guesses = sorted(guessed(seeds), key=lambda guess: guess.lead)
-    found = grown("similarity", guesses.pop().warp.matrix) if guesses else []
+    # similarities: grown from the first guess; if that may be an object, from the others and from the rest
+    found = [candidate for seed in islice(seeds, 1) for candidate in grown("similarity", seed)]
     likely = best_of(found)
     if likely.lead < SETTLED:
-        other = best_of([*guesses, *guessed([base.shift(after)])])
+        other = best_of(tried(None, Warp(start, warp.light)) for start in [*seeds, base.shift(after)])
         found += grown("similarity", other.warp.matrix)
         likely = best_of(found)
-        gained = (still.misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
+        gained = (misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
         rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
         likely = best_of([*found, *grown("similarity", np.eye(3), rest)])
 
     # the simplest model that will do
     shift = np.eye(3)
     shift[:2, 2] = likely.warp.matrix[:2, 2]
-    shifted = best_of(grown("translation", shift))
-    best = _richer(_richer(still, shifted), likely)
+    best = _richer(_richer(still, best_of(grown("translation", shift))), likely)
     if best is not still and _lead(best.misfit, nothing) >= RICHER:
         best = _richer(best, best_of(grown("homography", best.warp.matrix)))
 
     judged = likely if best is still else best
-    won, lost = _compared(still.misfit, judged.misfit)
-    edges = _edges(_compared(still.misfit, best.misfit)[0])
-    return still, best, float(won.mean()), float(lost.mean()), edges
+    return best, float(judged.won.mean()), float(judged.lost.mean())
 
 
 def _richer(simple: Candidate, rich: Candidate) -> Candidate:
-    return rich if _lead(simple.misfit, rich.misfit) >= (RICHER if simple.model else STARTS) else simple
+    lead, least = (_lead(simple.misfit, rich.misfit), RICHER) if simple.model else (rich.lead, STARTS)
+    return rich if lead >= least else simple
 
 
 def _lead(one: Misfit, other: Misfit) -> float:
@@ -190,16 +193,19 @@ def _unlike(
     before: Grey, after: Grey, warp: Warp, grid: tuple[int, ...]
 ) -> Float32[np.ndarray, "rows columns"]:
     """The share of each cell where `after`, laid over `before`, shows something else."""
-    height, width = before.shape
+    first, second = before.astype(np.float32), after.astype(np.float32)
+    second -= warp.light
     inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     # Where `after` does not reach, nothing differs.
-    how = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": before.astype(np.float32)}
-    laid = cv2.warpPerspective(after.astype(np.float32) - warp.light, warp.matrix, (width, height), **how)
+    how = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": first.copy()}
+    laid = cv2.warpPerspective(second, warp.matrix, before.shape[::-1], **how)
     dx, dy = (cv2.Scharr(before, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
-    contrast = cv2.blur(cv2.magnitude(dx, dy), (PATCH, PATCH))
-    gap = cv2.absdiff(laid, before.astype(np.float32))
-    differs = cv2.blur(gap, (PATCH, PATCH)) > CHANGE + ALIGNED * contrast
-    return cv2.resize(differs.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
+    # Where they can, results take the place of what is used up: new memory costs more than the sums.
+    least = cv2.blur(cv2.magnitude(dx, dy, dx), (PATCH, PATCH), dy)
+    least *= ALIGNED
+    least += CHANGE
+    gap = cv2.blur(cv2.absdiff(laid, first, laid), (PATCH, PATCH), first)
+    return cv2.resize((gap > least).astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _centres(size: tuple[int, ...], scale: float, grid: tuple[int, ...]) -> Float[np.ndarray, "n 2"]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 PRESETS = ("ultrafast", "fast", "medium")
 PATCH = 9  # pixels: about what DIS matches at once
@@ -12,11 +12,6 @@ UNSEEN = 1  # grey levels of 255: a patch that changes less on average changed b
 SMALL = 256  # shorter sides below this many pixels are tracked at full resolution
 
 Grey = UInt8[np.ndarray, "H W"]
-
-
-def to_grey(frame: UInt8[np.ndarray, "H W 3"]) -> Grey:
-    """What DIS looks at."""
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 class Dis:
@@ -37,10 +32,14 @@ class Dis:
         clips would not be still. So a vector is zero where the frame changed no more than a codec changes it.
         The price is a camera that goes unseen over a smooth wall. Both: benchmarks/codec_noise.py.
         """
+        changed, sure = _changed(before, after), np.broadcast_to(np.float32(1), before.shape)
+        if not changed.any():
+            return np.zeros((2, *before.shape), np.float32), sure
         self._tracker = self._tracker or self._tuned(min(before.shape))
         flow = self._tracker.calc(before, after, None)
-        flow = cv2.bitwise_and(flow, flow, mask=_changed(before, after))  # what did not change becomes zero
-        return flow.transpose(2, 0, 1), np.ones(before.shape, np.float32)
+        vectors = flow.view(np.uint64)  # both numbers of a vector as one; times 0 or 1 that is still exact
+        np.multiply(vectors, changed[..., None], out=vectors)
+        return flow.transpose(2, 0, 1), sure
 
     def _tuned(self, short_side: int) -> Any:
         """OpenCV's preset; on small frames its halved resolution and sparse patches would lose the objects.
@@ -55,7 +54,7 @@ class Dis:
         return tracker
 
 
-def _changed(before: Grey, after: Grey) -> UInt8[np.ndarray, "H W"]:
-    """255 where the patch around changed by more than UNSEEN on average, else 0."""
+def _changed(before: Grey, after: Grey) -> Bool[np.ndarray, "H W"]:
+    """Where the patch around changed by more than UNSEEN on average."""
     total = cv2.boxFilter(cv2.absdiff(before, after), cv2.CV_16U, (PATCH, PATCH), normalize=False)
-    return cv2.inRange(total, UNSEEN * PATCH**2 + 1, 65535)
+    return total > UNSEEN * PATCH**2

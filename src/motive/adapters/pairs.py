@@ -70,7 +70,7 @@ def _step(pair: Pair, before: Picture, after: Picture, check: bool) -> Tracked:
     flow, seen = pair(before, after)
     if check:
         seen = seen * _returns(flow, _places(seen.shape), pair(after, before)[0])
-    return Tracked(flow, seen.astype(np.float32))
+    return Tracked(flow, seen.astype(np.float32, copy=False))
 
 
 def _returns(step: Vectors, places: Vectors, backward: Vectors) -> Bool[np.ndarray, "H W"]:

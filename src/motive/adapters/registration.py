@@ -69,6 +69,7 @@ class Base:
         self._inward = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
         self._outward = np.linalg.inv(self._inward)
         self._step = max(1, round(min(height, width) / LOOKS))
+        self._from_seen = self._inward @ np.diag([self._step, self._step, 1])
         dx, dy = (self._seen(cv2.Scharr(picture, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
         x = self._seen(((np.arange(width, dtype=np.float32) - centre[0]) / self.half)[None])
         y = self._seen(((np.arange(height, dtype=np.float32) - centre[1]) / self.half)[:, None])
@@ -99,7 +100,7 @@ class Base:
             weight = keep * self._weight * known / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
             weighted = effects.mul(torch.from_numpy(weight.reshape(-1, 1))).T
             normal = (weighted @ effects).double().numpy()
-            normal[np.diag_indices(numbers)] += 1e-3 + 1e-4 * np.trace(normal) / numbers
+            normal += (1e-3 + 1e-4 * normal.trace() / numbers) * np.eye(numbers)
             step = np.linalg.solve(normal, (weighted @ torch.from_numpy(gap.ravel())).numpy())
             matrix = warp.matrix @ np.linalg.inv(self._grown(step[1:]))
             warp = Warp(matrix / matrix[2, 2], warp.light + float(step[0]))
@@ -123,7 +124,7 @@ class Base:
     def _gap(self, after: Small, warp: Warp) -> tuple[Seen, Bool[np.ndarray, "y x"]]:
         """Grey levels by which `after`, laid over this picture, differs from it; and where it reaches."""
         seen = self._seen(self.picture)
-        matrix = self._outward @ warp.matrix @ self._inward @ np.diag([self._step, self._step, 1])
+        matrix = self._outward @ warp.matrix @ self._from_seen
         how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
         laid = cv2.warpPerspective(after, matrix, seen.shape[::-1], **how)
         return laid - seen - np.float32(warp.light), laid > -1e3

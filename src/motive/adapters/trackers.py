@@ -1,7 +1,7 @@
 """Optical flow of a stream of frames, by one of several trackers behind one small interface.
 
 A tracker takes RGB frames one by one and yields one `Tracked` for each: memory does not grow with the clip.
-Only AllTracker from frame 0 holds the clip.
+Only AllTracker from frame 0 holds the clip. DIS takes grey frames too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,14 +15,15 @@ from jaxtyping import Float32, UInt8
 
 from motive.adapters import alltracker, networks
 from motive.adapters.alltracker import AllTracker
-from motive.adapters.dis import Dis, to_grey
+from motive.adapters.dis import Dis
 from motive.adapters.pairs import Tracked, adjacent, chained
 from motive.adapters.raft import Raft
+from motive.formats.frames import to_grey
 
 SMALLEST = 16  # pixels of a side
 _NEEDS = f"optical flow needs at least 2 frames of {SMALLEST}x{SMALLEST}"
 
-Frame = UInt8[np.ndarray, "H W 3"]
+Frame = UInt8[np.ndarray, "H W *colours"]
 Tracker = Callable[[Iterable[Frame]], Iterator[Tracked]]
 
 

@@ -79,8 +79,9 @@ def stream_frames(
     max_pixels: int | None = None,
     start: float = 0.0,
     end: float | None = None,
+    grey: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Yield RGB frames, uint8 [H,W,3], frame k being the one on the screen at its moment.
+    """Yield RGB frames, uint8 [H,W,3], or grey ones [H,W]; frame k is the one on the screen at its moment.
 
     The part of the file from `start` to `end` (seconds from its first frame; None: to the last) is the clip.
     `window`: moment k / fps from its start. `stretch`: evenly from its first frame to its last, at any rate.
@@ -99,7 +100,7 @@ def stream_frames(
         for frame in on_screen(frames, moments):
             pose = pose or read_pose(frame, stream)
             if frame is not before:
-                picture = standardised(frame, pose, height, width)
+                picture = standardised(frame, pose, height, width, grey)
             before = frame
             yield picture
 

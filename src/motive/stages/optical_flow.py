@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from motive.adapters.camera import Camera, View
-from motive.adapters.dis import to_grey
 from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
 from motive.formats import shards
 from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
+from motive.formats.frames import to_grey
 from motive.formats.panels import few, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import Recipe, Tensors
@@ -26,7 +26,7 @@ from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 3  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
+VERSION = 4  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
 PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
 SHOWN = 8  # clips on the sheet
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
@@ -83,7 +83,8 @@ def do_chunk(chunk: list[Job], recipe: Recipe, settings: dict[str, Any]) -> int:
                 f"clip {clip_id}: {video} is missing; bring it back, or run the clips stage again"
             )
         try:
-            frames = stream_frames(video, **recipe.params["clips"], **span)
+            grey = settings["tracker"] == "dis"  # it needs no more, and that is read sooner
+            frames = stream_frames(video, **recipe.params["clips"], **span, grey=grey)
             done[clip_id] = track(frames, tracker, settings, recipe.params["clips"]["fps"])
         except BadClip as error:
             failures[clip_id] = str(error)
