@@ -183,6 +183,30 @@ def show(
 
 
 @app.command()
+def validate(
+    small: Annotated[bool, typer.Option("--small", help="A quick look that proves nothing.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Instead of workers in params.yaml.")] = None,
+) -> None:
+    """Is the attribution right? Retrain, remove, corrupt, and hold it against the truth.
+
+    Needs the masks and latents of pool, queries and held-out clips. A killed run goes on where it stopped.
+    """
+    log.info("validate: starting with %s", PARAMS)
+    from rich.console import Console
+
+    from motive.params import load_params
+    from motive.validation.report import tables
+    from motive.validation.run import validate as validated
+    from motive.validation.settings import FULL, SMALL
+
+    params = load_params(PARAMS).model_copy(update=_given(workers=workers))
+    root = "validation/small" if small else "validation"
+    for table in tables(validated(params, SMALL if small else FULL, root)):
+        Console(markup=False).print(table)
+    log.info("look at data/%s/validation.png and validation.json", root)
+
+
+@app.command()
 def params(path: Annotated[Path, typer.Argument(help="A params file.")] = PARAMS) -> None:
     """Check params.yaml and explain each key."""
     from rich.console import Console

@@ -1,0 +1,154 @@
+"""The whole validation, from corrupted copies to validation.json; each part of it goes on where it was killed."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from motive.formats.clips import read_clips
+from motive.formats.jobs import Job
+from motive.formats.shards import locate
+from motive.maths.seeds import seed_of
+from motive.params import Params
+from motive.validation import report, scores
+from motive.validation.baselines import Subject
+from motive.validation.corrupted import make_corrupted, table_of_copies
+from motive.validation.removal import plan_removals
+from motive.validation.retraining import NOISE_SEEDS, Run, measured_ids, retrain, retraining_job
+from motive.validation.rows import Attribution, attributions
+from motive.validation.settings import Settings
+from motive.validation.truth import add_truth
+from motive.validation.variants import make_variants
+
+log = logging.getLogger("motive")
+QUERIES = "queries"
+REMOVED_BY = ("no_mask", "paper", "default")  # rows whose best and worst clips are removed
+
+
+def validate(params: Params, settings: Settings, root: str = "validation") -> report.Numbers:
+    """Write validation.json and validation.png to `data/ROOT`; returns what is in the first.
+
+    Raises:
+        ValueError: a stage that this builds on has not finished.
+    """
+    pool, clip_ids = add_truth(read_clips("pool")), measured_ids(QUERIES)
+    queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[clip_ids]
+    candidates, originals = choose_candidates(pool, settings), choose_originals(pool, settings)
+    log.info("validate: %d queries, %d pool clips to train on", len(queries), len(candidates))
+    log.info("validate: %d originals to corrupt in four ways", len(originals))
+    make_corrupted(originals, f"{root}/corrupted", params)
+    make_variants(root, params)
+    copies = read_clips(f"{root}/corrupted")["clip_id"].tolist()
+    rows = list(attributions(Subject(pool["clip_id"].tolist(), copies, clip_ids), root, params))
+    of_pool, of_copies = {name: a for name, a, _ in rows}, {name: a for name, _, a in rows}
+
+    numbers: report.Numbers = {**_sizes(settings, params), "num_pool": len(pool), "num_queries": len(queries)}
+    numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
+    motions = queries["motion"].tolist()
+    if pool["shows"].isin(motions).any():
+        numbers |= scores.precision_numbers(of_pool, pool, motions, settings)
+    else:
+        log.info("validate: no precision: nothing says what the pool's clips truly show")
+    rows_of = pd.Index(pool["clip_id"]).get_indexer(pd.Index(candidates))
+    of_candidates = {name: Attribution(a.influence[rows_of], a.ok[rows_of]) for name, a in of_pool.items()}
+    numbers |= _against_retraining(of_candidates, candidates, params, settings)
+    report.write(Path("data") / root, numbers)
+    return numbers
+
+
+# ---- which clips
+
+
+def choose_candidates(pool: pd.DataFrame, settings: Settings) -> list[str]:
+    """The pool clips that are trained on, in all of its kinds as they come: drawn by seed, sorted."""
+    known = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
+    return sorted(
+        _drawn([clip_id for clip_id in pool["clip_id"] if clip_id in known], settings.num_candidates)
+    )
+
+
+def choose_originals(pool: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Pool clips to corrupt: true examples of a motion, or without a truth any that move; sorted."""
+    moving = set(measured_ids("pool"))
+    good = [clip_id for clip_id in pool.loc[pool["shows"] != "", "clip_id"]]
+    chosen = _drawn(
+        good or [clip_id for clip_id in pool["clip_id"] if clip_id in moving], settings.num_originals
+    )
+    return pool[pool["clip_id"].isin(chosen)]
+
+
+def _drawn(clip_ids: list[str], count: int) -> list[str]:
+    return sorted(clip_ids, key=lambda clip_id: seed_of("validation", clip_id))[:count]
+
+
+def half_subsets(num_clips: int, count: int, seed: int) -> Bool[np.ndarray, "M N"]:
+    """Random halves, each clip in or out."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(num_clips) < num_clips // 2 for _ in range(count)])
+
+
+# ---- the comparisons
+
+
+def _against_copies(
+    of_copies: dict[str, Attribution],
+    originals: pd.DataFrame,
+    queries: pd.DataFrame,
+    part: str,
+    settings: Settings,
+) -> report.Numbers:
+    """By the queries of an original's own motion where they are known; and by all queries alike."""
+    table = table_of_copies(part)
+    shows = originals.set_index("clip_id").loc[table.index, "shows"].to_numpy()
+    every = np.ones((len(table), len(queries)), bool)
+    own = shows[:, None] == queries["motion"].to_numpy()
+    own |= ~own.any(1, keepdims=True)
+    return scores.corrupted_numbers(of_copies, table, own, settings) | scores.corrupted_numbers(
+        of_copies, table, every, settings, "corrupted_auc_all_queries"
+    )
+
+
+def _against_retraining(
+    pools: dict[str, Attribution], candidates: list[str], params: Params, settings: Settings
+) -> report.Numbers:
+    """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
+    subsets = half_subsets(len(candidates), settings.num_subsets, settings.seed)
+    ids, heldout = np.array(candidates), params.evaluation.clips
+    halves = [Run(tuple(ids[subset].tolist()), settings.seed) for subset in subsets]
+    again = [run._replace(seed=settings.seed + 1) for run in halves[: settings.num_repeated]]
+    orders = {name: ids[pools[name].order()].tolist() for name in REMOVED_BY}
+    removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
+    runs = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
+    lds = retraining_job(
+        "validate: subsets", [*halves, *again], candidates, (QUERIES,), settings.training, params
+    )
+    removing = retraining_job(
+        "validate: removals", runs, candidates, (QUERIES, heldout), settings.training, params
+    )
+    retrain([lds, removing], params.workers)
+
+    motion = stacked(lds, QUERIES)
+    numbers = scores.lds_numbers(pools, subsets, motion[: len(halves)], settings)
+    numbers |= scores.lds_numbers(
+        pools, subsets, stacked(lds, f"{QUERIES}_plain")[: len(halves)], settings, "lds_plain"
+    )
+    numbers |= scores.reliability_numbers(motion[: len(again)], motion[len(halves) :], settings)
+    by_part = {
+        part: dict(zip(removing.ids, stacked(removing, part), strict=True)) for part in (QUERIES, heldout)
+    }
+    return numbers | scores.removal_numbers(removals, by_part, settings)
+
+
+def stacked(job: Job, name: str) -> Float[np.ndarray, "runs n"]:
+    """One of the losses of each run, mean over noise levels and noises."""
+    return np.stack([tensors[name].double().mean((1, 2)).numpy() for tensors in job.kept()])
+
+
+def _sizes(settings: Settings, params: Params) -> report.Numbers:
+    """How it was done."""
+    numbers = {**asdict(settings.training), **{k: v for k, v in asdict(settings).items() if k != "training"}}
+    numbers["loss_sigmas"], numbers["loss_noise_seeds"] = list(params.evaluation.sigmas), list(NOISE_SEEDS)
+    return numbers

@@ -1,0 +1,41 @@
+"""How large a validation is. None of it changes what the pipeline makes, so none of it is in params.yaml."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Training:
+    """One short fine-tuning of the base, by the loss of the finetuning stage."""
+
+    steps: int = 150
+    batch_size: int = 8
+    # Above finetuning.learning_rate: at 3e-5 ...
+    learning_rate: float = 1.0e-4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is trained, corrupted and drawn."""
+
+    training: Training = Training()
+    num_candidates: int = 300  # of the pool, drawn by seed: few, so that each is seen often in a short run
+    num_subsets: int = 64  # random halves of the candidates
+    num_repeated: int = 16  # of them, trained again with another seed: how well they agree bounds any LDS
+    removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
+    removal_seeds: tuple[int, ...] = (0, 1, 2)
+    num_originals: int = 100  # clips that are corrupted in each way
+    k: int = 30  # of precision
+    draws: int = 2000  # of each bootstrap
+    seed: int = 0
+
+
+FULL = Settings()
+SMALL = Settings(
+    training=Training(steps=10),
+    num_candidates=40,
+    num_subsets=6,
+    num_repeated=2,
+    removal_seeds=(0,),
+    num_originals=10,
+    draws=200,
+)

@@ -1,0 +1,64 @@
+"""Masks and sketches made in other ways than params.yaml says, of the same clips, beside the pipeline's own.
+
+A variant of a part is a part of its own, `validation/VARIANT/PART`: what comes before the masks is linked,
+and the ordinary stages do the rest.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from motive.params import Params
+from motive.stages import masks, sketches
+
+BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
+PARTS = ("pool", "queries", "corrupted")
+ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; those that evaluation measures at
+NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
+PAPER = NO_MASK | {"enabled": True}
+NO_CAMERA = PAPER | {"camera": "remove"}
+OURS = NO_CAMERA | {"floor": 3.0, "percentile": 99.0, "confidence": True}
+SKETCHES = {"parameters": "all", "projection": "fastfood", "dim": 512, "storage": "float32", "segments": 1}
+
+
+class Variant(NamedTuple):
+    """Other keys of the sections `masks` and `sketches`; none: params.yaml as it is."""
+
+    masks: dict[str, Any]
+    sketches: dict[str, Any]
+
+
+VARIANTS = {
+    "no_mask": Variant(NO_MASK, SKETCHES | {"sigmas": ONE}),
+    "paper": Variant(PAPER, SKETCHES | {"sigmas": ONE}),
+    "no_camera": Variant(NO_CAMERA, SKETCHES | {"sigmas": ONE}),
+    "ours": Variant(OURS, SKETCHES | {"sigmas": FOUR}),
+    "default": Variant({}, {}),
+}
+
+
+def make_variants(root: str, params: Params) -> None:
+    """Masks and sketches of every variant of pool, queries and corrupted copies."""
+    for name, variant in VARIANTS.items():
+        update = {
+            "masks": params.masks.model_copy(update=variant.masks),
+            "sketches": params.sketches.model_copy(update=variant.sketches),
+        }
+        for part in PARTS:
+            source = f"{root}/corrupted" if part == "corrupted" else part
+            _link(Path("data") / source, folder_of(root, name, part))
+            for stage in (masks, sketches):
+                stage.run(f"{root}/{name}/{part}", params.model_copy(update=update))
+
+
+def folder_of(root: str, variant: str, part: str) -> Path:
+    """Where a variant's masks and sketches of a part lie."""
+    return Path("data") / root / variant / part
+
+
+def _link(source: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in BEFORE:
+        link = folder / stage
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(source / stage, folder), target_is_directory=True)
