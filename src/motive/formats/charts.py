@@ -1,7 +1,7 @@
 """Charts of numbers with their intervals, drawn with what draws the other pictures."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,7 +19,7 @@ class Bar(NamedTuple):
 
 
 def interval_chart(names: Sequence[str], columns: dict[str, tuple[float, Sequence[Bar]]]) -> np.ndarray:
-    """RGB u8 [H,W,3]: a row a name; each column has a title, a line to compare with, and a bar for each name."""
+    """RGB u8 [H,W,3]: a row a name; of each column its title, a line to compare with, a bar a name."""
     font = ImageFont.load_default(TEXT)
     left = round(max(map(font.getlength, names))) + GAP
     image = Image.new("RGB", (left + len(columns) * (PLOT + GAP), (len(names) + 3) * ROW), WHITE)
@@ -31,9 +31,7 @@ def interval_chart(names: Sequence[str], columns: dict[str, tuple[float, Sequenc
     return np.asarray(image).copy()
 
 
-def _plot(
-    draw: ImageDraw.ImageDraw, x: int, title: str, line: float, bars: Sequence[Bar], font: object
-) -> None:
+def _plot(draw: ImageDraw.ImageDraw, x: int, title: str, line: float, bars: Sequence[Bar], font: Any) -> None:
     """One column: its axis goes from the lowest to the highest end of all bars."""
     ends = [line, *(end for bar in bars for end in (bar.low, bar.high))]
     low, width = min(ends), max(max(ends) - min(ends), 1e-9)

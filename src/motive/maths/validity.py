@@ -1,4 +1,4 @@
-"""Is an attribution right? Its influences held against retraining, against corrupted clips, against the truth.
+"""Is an attribution right? Its influences held against retraining, corrupted clips and the truth.
 
 The linear datamodelling score (LDS; Park et al. 2023, TRAK): the rank correlation, over random subsets of the
 pool, of the influence that a subset sums up to with the loss of a model that was trained on it.
@@ -36,16 +36,14 @@ def lds(predicted: Float[np.ndarray, "M Q"], losses: Float[np.ndarray, "M Q"]) -
 def lds_draws(
     predicted: Float[np.ndarray, "M Q"], losses: Float[np.ndarray, "M Q"], seed: int, draws: int
 ) -> Draws:
-    """LDS on subsets and queries drawn again with replacement; one seed is the same draws for each attribution.
+    """LDS on subsets and queries drawn again with replacement.
 
-    So the draws of two attributions can be subtracted.
+    The same seed draws the same for each attribution: the draws of two can be subtracted.
     """
-    rng, (num_subsets, num_queries) = np.random.default_rng(seed), losses.shape
-    scores = np.empty(draws)
+    rng, scores = np.random.default_rng(seed), np.empty(draws)
     for draw in range(draws):
-        again = np.ix_(
-            rng.integers(num_subsets, size=num_subsets), rng.integers(num_queries, size=num_queries)
-        )
+        rows, columns = (rng.integers(size, size=size) for size in losses.shape)
+        again = np.ix_(rows, columns)
         scores[draw] = lds(predicted[again], losses[again])
     return scores
 
@@ -72,13 +70,13 @@ def auc(good: Float[np.ndarray, "n"], bad: Float[np.ndarray, "m"]) -> float:
     return float((ranks.sum() - len(good) * (len(good) + 1) / 2) / (len(good) * len(bad)))
 
 
-def corrupted_aucs(scores: Float[np.ndarray, "n 1+C"]) -> Float[np.ndarray, "C"]:
+def corrupted_aucs(scores: Float[np.ndarray, "n ways"]) -> Float[np.ndarray, "ways-1"]:
     """Of each corruption, the AUC of the originals (column 0) against their copies (the others)."""
     return np.array([auc(scores[:, 0], copies) for copies in scores.T[1:]])
 
 
-def auc_draws(scores: Float[np.ndarray, "n 1+C"], seed: int, draws: int) -> Draws:
-    """Mean over corruptions of the AUC, on originals drawn again with replacement together with their copies."""
+def auc_draws(scores: Float[np.ndarray, "n ways"], seed: int, draws: int) -> Draws:
+    """Mean AUC of all corruptions, on originals drawn again with replacement, each with its copies."""
     rng, n = np.random.default_rng(seed), len(scores)
     return np.array([corrupted_aucs(scores[rng.integers(n, size=n)]).mean() for _ in range(draws)])
 

@@ -62,7 +62,7 @@ def by_pixels(subject: Subject, root: str, params: Params) -> Scores:
 
 
 def by_features(subject: Subject, root: str, params: Params) -> Scores:
-    """Likeness of the latents on a coarse grid and of the captions' mean embeddings, both counting the same."""
+    """Likeness of the latents on a coarse grid, and as much of the captions' mean embeddings."""
 
     def coarse(part: str, ids: list[str]) -> list[Tensor]:
         stored = dict(read_clip_tensors(locate(Path("data") / part / "latents"), ids))
@@ -81,7 +81,7 @@ BASELINES: dict[str, Callable[[Subject, str, Params], Scores]] = {
 
 
 def _likeness(features: Callable[[str, list[str]], list[Tensor]], subject: Subject, root: str) -> Scores:
-    """Mean cosine over blocks of features [n,F], less the pool's mean: what all clips share is no likeness."""
+    """Mean cosine over blocks of features [n,F], less the pool's mean, which all clips share."""
     pool = features("pool", subject.pool)
     copies, queries = features(f"{root}/corrupted", subject.corrupted), features("queries", subject.queries)
     means = [block.mean(0) for block in pool]
@@ -89,9 +89,8 @@ def _likeness(features: Callable[[str, list[str]], list[Tensor]], subject: Subje
     def units(blocks: list[Tensor]) -> list[Tensor]:
         return [normalize(block - mean, dim=1) for block, mean in zip(blocks, means, strict=True)]
 
-    asked = units(queries)
-    cosines = [
-        sum(one @ other.T for one, other in zip(units(blocks), asked, strict=True)) / len(asked)
-        for blocks in (pool, copies)
-    ]
-    return cosines[0].numpy(), cosines[1].numpy()
+    def cosines(blocks: list[Tensor]) -> np.ndarray:
+        pairs = zip(units(blocks), units(queries), strict=True)
+        return torch.stack([one @ other.T for one, other in pairs]).mean(0).numpy()
+
+    return cosines(pool), cosines(copies)

@@ -42,7 +42,10 @@ def frozen(frames: Frames, rng: np.random.Generator) -> Frames:
 
 def jittered(frames: Frames, rng: np.random.Generator) -> Frames:
     """Each frame shown somewhat too early or too late: the motion trembles back and forth."""
-    return frames[np.argsort(np.arange(len(frames)) + rng.uniform(-NEAR, NEAR, len(frames)))]
+    order = moments = np.arange(len(frames))
+    while (order == moments).all():
+        order = np.argsort(moments + rng.uniform(-NEAR, NEAR, len(frames)))
+    return frames[order]
 
 
 def teleported(frames: Frames, rng: np.random.Generator) -> Frames:
@@ -85,7 +88,7 @@ def make_corrupted(originals: pd.DataFrame, part: str, params: Params) -> None:
 
 
 def table_of_copies(part: str) -> pd.DataFrame:
-    """Row of each copy in the part's clip table: an original's id a row, a corruption a column; complete ones.
+    """Place of each copy in the part's clip table, by its original's id and corruption; complete ones.
 
     Raises:
         ValueError: none is complete.
@@ -98,7 +101,7 @@ def table_of_copies(part: str) -> pd.DataFrame:
             "row": range(len(table)),
         }
     )
-    whole = places.pivot(index="original", columns="corruption", values="row").dropna().astype(int)
+    whole: Any = places.pivot(index="original", columns="corruption", values="row").dropna().astype(int)
     if whole.empty:
         raise ValueError(f"data/{part}/clips: no clip has all of its copies; see failures.parquet there")
     return whole[list(CORRUPTIONS)]

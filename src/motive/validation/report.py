@@ -27,20 +27,14 @@ def write(folder: Path, n: Numbers) -> None:
 
 def picture(n: Numbers) -> np.ndarray:
     """LDS, AUC and precision of each row with their 95 % intervals; the lines are what chance would be."""
-    columns = {"lds": ("LDS", 0.0), "corrupted_auc": ("AUC of corrupted copies", 0.5)}
+    shown = {"lds": ("LDS", 0.0), "corrupted_auc": ("AUC of corrupted copies", 0.5)}
     if "precision_chance" in n:
-        columns["precision"] = (f"precision at {n['k']}", n["precision_chance"])
-    names = rows_of(n)
-    return interval_chart(
-        names,
-        {
-            title: (
-                line,
-                [Bar(*(n[f"{key}_{name}{end}"] for end in ("", "_low", "_high"))) for name in names],
-            )
-            for key, (title, line) in columns.items()
-        },
-    )
+        shown["precision"] = (f"precision at {n['k']}", n["precision_chance"])
+    ends, columns = ("", "_low", "_high"), {}
+    for key, (title, chance) in shown.items():
+        bars = [Bar(*(n[f"{key}_{name}{end}"] for end in ends)) for name in rows_of(n)]
+        columns[title] = (chance, bars)
+    return interval_chart(rows_of(n), columns)
 
 
 def rows_of(n: Numbers) -> list[str]:
@@ -64,16 +58,11 @@ def tables(n: Numbers) -> Iterator[Any]:
         cells += [f"{n[f'{key}_{name}']:.2f}" for key in truth.values()]
         rows.add_row(name, *cells, MEANINGS[name])
     yield rows
-    removals = [
-        key.removeprefix("removal_").removesuffix("_queries")
-        for key in n
-        if key.startswith("removal_") and key.endswith("_queries")
-    ]
     changes = Table("removal", "queries", "held-out", title="change of the motion loss by it, in 1e-5")
-    for name in removals:
-        changes.add_row(
-            name, *(_spread(n, f"removal_{name}_{part}", 1e5, 1) for part in ("queries", "heldout"))
-        )
+    for key in [key for key in n if key.startswith("removal_") and key.endswith("_queries")]:
+        name = key.removeprefix("removal_").removesuffix("_queries")
+        cells = (_spread(n, f"removal_{name}_{part}", 1e5, 1) for part in ("queries", "heldout"))
+        changes.add_row(name, *cells)
     yield changes
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from itertools import count, islice
+from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +23,10 @@ from motive.maths.denoising import shifted
 from motive.maths.metrics import loss_grid
 from motive.maths.training import plain_loss, rng_of
 from motive.params import Params
-from motive.validation.settings import Training
+from motive.validation.settings import Settings, Training
 from motive.workers import deal
 
 VERSION = 1  # raise it when the same run comes to mean other losses
-NOISE_SEEDS = (1, 2)  # of the losses: not the noise of the sketches, so that no noise is learnt by heart
-POOL = Path("data/pool")
 
 
 class Run(NamedTuple):
@@ -57,32 +55,30 @@ class Work:
 
     recipe: Recipe
     params: Params
-    training: Training
+    settings: Settings
     runs: dict[str, Run]
     candidates: tuple[str, ...]
-    parts: tuple[str, ...]
+    measured: dict[str, list[str]]
 
 
 def retraining_job(
-    label: str,
-    runs: list[Run],
-    candidates: list[str],
-    parts: tuple[str, ...],
-    training: Training,
-    params: Params,
+    candidates: list[str], settings: Settings, params: Params, runs: list[Run], measured: dict[str, list[str]]
 ) -> Job:
-    """Of each run, by name: for each part the losses of its clips, `PART` [n,sigmas,noises] and `PART_plain`."""
-    inputs = {"model": backbones.fingerprint(params.model.path, "transformer")}
-    inputs["pool"] = read_manifest(POOL / "latents")["digest"]
-    for part, stage in ((part, stage) for part in parts for stage in ("latents", "masks")):
-        inputs[f"{part}/{stage}"] = read_manifest(Path("data") / part / stage)["digest"]
+    """Of each run, by name: of each part's `measured` clips the losses [n,sigmas,noises].
+
+    Motion-weighted as `PART`, plain as `PART_plain`.
+    """
     decides = params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"})
-    settings = {**asdict(training), **decides, "max_tokens": params.latents.max_tokens}
-    settings |= {"sigmas": list(params.evaluation.sigmas), "noise_seeds": list(NOISE_SEEDS)}
-    settings |= {"measured": {part: measured_ids(part) for part in parts}, "candidates": candidates}
-    recipe = Recipe("validation", VERSION, settings, inputs)
+    how = {**asdict(settings.training), **decides, "max_tokens": params.latents.max_tokens}
+    how |= {"sigmas": list(settings.loss_sigmas), "noise_seeds": list(settings.loss_noise_seeds)}
+    inputs = {"model": backbones.fingerprint(params.model.path, "transformer")}
+    inputs["pool"] = read_manifest(Path("data/pool/latents"))["digest"]
+    for part, stage in product(measured, ("latents", "masks")):
+        inputs[f"{part}/{stage}"] = read_manifest(Path("data") / part / stage)["digest"]
+    recipe = Recipe("validation", VERSION, how | {"candidates": candidates, "measured": measured}, inputs)
     named = {run.name: run for run in runs}
-    work = Work(recipe, params, training, named, tuple(candidates), parts)
+    work = Work(recipe, params, settings, named, tuple(candidates), measured)
+    label = f"validate: trainings, measured on {' and '.join(measured)}"
     return Job(label, recipe, list(named), 1, partial(make_runs, work))
 
 
@@ -110,16 +106,19 @@ def make_runs(work: Work, names: list[str]) -> int:
     Raises:
         ValueError: a loss is no number.
     """
-    model, base = _base(work.params.model.path, work.params.model.device)
+    params, max_tokens = work.params, work.params.latents.max_tokens
+    model, base = _base(params.model.path, params.model.device)
+    candidates = _clips("pool", work.candidates, max_tokens)
     for name in names:
-        run = work.runs[name]
         model.load_state_dict(base)
-        train(model, _candidates(work), run, work.training, work.params)
+        train(model, candidates, work.runs[name], work.settings.training, params)
         losses: dict[str, Tensor] = {}
-        for part in work.parts:
-            losses |= measure(model, part, tuple(work.recipe.params["measured"][part]), work.params)
+        for part, ids in work.measured.items():
+            clips = _clips(part, tuple(ids), max_tokens)
+            motion, plain = measure(model, clips, work.settings, params.model.device)
+            losses |= {part: motion, f"{part}_plain": plain}
         if not all(values.isfinite().all() for values in losses.values()):
-            raise ValueError("a loss is no number after a short training: lower --learning-rate")
+            raise ValueError("a loss is no number after a short training: lower the learning rate")
         write_part(work.recipe, {name: losses}, {})
     return len(names)
 
@@ -170,18 +169,18 @@ def draw(
 # ---- measuring
 
 
-def measure(model: nn.Module, part: str, clip_ids: tuple[str, ...], params: Params) -> dict[str, Tensor]:
-    """`PART` (motion-weighted) and `PART_plain`: losses [n,sigmas,noises] of a part's clips."""
-    clips, device, grids = _clips(part, clip_ids, params.latents.max_tokens), params.model.device, []
+def measure(model: nn.Module, clips: Clips, settings: Settings, device: str) -> tuple[Tensor, Tensor]:
+    """Losses [n,sigmas,noises] of the clips: motion-weighted, and plain."""
+    grids = []
     for z, text, W in zip(clips.z, clips.text, clips.W, strict=True):
         text = text[None].to(device)
 
         def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
             return backbones.velocity(model, noised, sigma, text.expand(len(noised), -1, -1))
 
-        grids.append(loss_grid(predict, z.to(device), W.to(device), params.evaluation.sigmas, NOISE_SEEDS))
-    names = {"motion": part, "plain": f"{part}_plain"}
-    return {name: torch.stack([grid[kind] for grid in grids]) for kind, name in names.items()}
+        z, W = z.to(device), W.to(device)
+        grids.append(loss_grid(predict, z, W, settings.loss_sigmas, settings.loss_noise_seeds))
+    return torch.stack([grid["motion"] for grid in grids]), torch.stack([grid["plain"] for grid in grids])
 
 
 # ---- what a worker keeps in memory
@@ -192,10 +191,6 @@ def _base(path: str, device: str) -> tuple[nn.Module, dict[str, Tensor]]:
     """The transformer, and its weights as they came."""
     model: Any = backbones.load_transformer(path, "float32", device)
     return model, {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def _candidates(work: Work) -> Clips:
-    return _clips("pool", work.candidates, work.params.latents.max_tokens)
 
 
 @lru_cache(maxsize=3)

@@ -1,4 +1,4 @@
-"""The attributions that are compared, a row of the table each: influence of clips on queries, whoever says so."""
+"""The attributions that are compared, each a row of the table: influence of clips on queries."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""The whole validation, from corrupted copies to validation.json; each part of it goes on where it was killed."""
+"""The whole validation, from corrupted copies to validation.json; it goes on where it was killed."""
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from motive.validation import report, scores
 from motive.validation.baselines import Subject
 from motive.validation.corrupted import make_corrupted, table_of_copies
 from motive.validation.removal import plan_removals
-from motive.validation.retraining import NOISE_SEEDS, Run, measured_ids, retrain, retraining_job
+from motive.validation.retraining import Run, measured_ids, retrain, retraining_job
 from motive.validation.rows import Attribution, attributions
 from motive.validation.settings import Settings
 from motive.validation.truth import add_truth
@@ -45,10 +46,10 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     rows = list(attributions(Subject(pool["clip_id"].tolist(), copies, clip_ids), root, params))
     of_pool, of_copies = {name: a for name, a, _ in rows}, {name: a for name, _, a in rows}
 
-    numbers: report.Numbers = {**_sizes(settings, params), "num_pool": len(pool), "num_queries": len(queries)}
+    numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(queries)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     motions = queries["motion"].tolist()
-    if pool["shows"].isin(motions).any():
+    if set(pool["shows"]) & set(motions):
         numbers |= scores.precision_numbers(of_pool, pool, motions, settings)
     else:
         log.info("validate: no precision: nothing says what the pool's clips truly show")
@@ -63,21 +64,16 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
 
 
 def choose_candidates(pool: pd.DataFrame, settings: Settings) -> list[str]:
-    """The pool clips that are trained on, in all of its kinds as they come: drawn by seed, sorted."""
+    """The pool clips that are trained on, of all kinds as they come: drawn by seed, sorted."""
     known = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
-    return sorted(
-        _drawn([clip_id for clip_id in pool["clip_id"] if clip_id in known], settings.num_candidates)
-    )
+    usable = [clip_id for clip_id in pool["clip_id"] if clip_id in known]
+    return sorted(_drawn(usable, settings.num_candidates))
 
 
 def choose_originals(pool: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Pool clips to corrupt: true examples of a motion, or without a truth any that move; sorted."""
-    moving = set(measured_ids("pool"))
-    good = [clip_id for clip_id in pool.loc[pool["shows"] != "", "clip_id"]]
-    chosen = _drawn(
-        good or [clip_id for clip_id in pool["clip_id"] if clip_id in moving], settings.num_originals
-    )
-    return pool[pool["clip_id"].isin(chosen)]
+    """Pool clips to corrupt: true examples of a motion, or without a truth any that move."""
+    good = pool.loc[pool["shows"] != "", "clip_id"].tolist() or measured_ids("pool")
+    return pd.DataFrame(pool[pool["clip_id"].isin(_drawn(good, settings.num_originals))])
 
 
 def _drawn(clip_ids: list[str], count: int) -> list[str]:
@@ -115,31 +111,27 @@ def _against_retraining(
     pools: dict[str, Attribution], candidates: list[str], params: Params, settings: Settings
 ) -> report.Numbers:
     """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
-    subsets = half_subsets(len(candidates), settings.num_subsets, settings.seed)
     ids, heldout = np.array(candidates), params.evaluation.clips
+    subsets = half_subsets(len(ids), settings.num_subsets, settings.seed)
     halves = [Run(tuple(ids[subset].tolist()), settings.seed) for subset in subsets]
     again = [run._replace(seed=settings.seed + 1) for run in halves[: settings.num_repeated]]
     orders = {name: ids[pools[name].order()].tolist() for name in REMOVED_BY}
     removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
-    runs = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
-    lds = retraining_job(
-        "validate: subsets", [*halves, *again], candidates, (QUERIES,), settings.training, params
-    )
-    removing = retraining_job(
-        "validate: removals", runs, candidates, (QUERIES, heldout), settings.training, params
-    )
+    removed = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
+    measured = {QUERIES: measured_ids(QUERIES)}
+    make = partial(retraining_job, candidates, settings, params)
+    lds = make([*halves, *again], measured)
+    few = sorted(_drawn(measured_ids(heldout), settings.num_heldout))
+    removing = make(removed, measured | {heldout: few})
     retrain([lds, removing], params.workers)
 
-    motion = stacked(lds, QUERIES)
+    motion, plain = (stacked(lds, name) for name in (QUERIES, f"{QUERIES}_plain"))
     numbers = scores.lds_numbers(pools, subsets, motion[: len(halves)], settings)
-    numbers |= scores.lds_numbers(
-        pools, subsets, stacked(lds, f"{QUERIES}_plain")[: len(halves)], settings, "lds_plain"
-    )
+    numbers |= scores.lds_numbers(pools, subsets, plain[: len(halves)], settings, "lds_plain")
     numbers |= scores.reliability_numbers(motion[: len(again)], motion[len(halves) :], settings)
-    by_part = {
-        part: dict(zip(removing.ids, stacked(removing, part), strict=True)) for part in (QUERIES, heldout)
-    }
-    return numbers | scores.removal_numbers(removals, by_part, settings)
+    losses = {"queries": stacked(removing, QUERIES), "heldout": stacked(removing, heldout)}
+    by_run = {part: dict(zip(removing.ids, rows, strict=True)) for part, rows in losses.items()}
+    return numbers | scores.removal_numbers(removals, by_run, settings)
 
 
 def stacked(job: Job, name: str) -> Float[np.ndarray, "runs n"]:
@@ -147,8 +139,7 @@ def stacked(job: Job, name: str) -> Float[np.ndarray, "runs n"]:
     return np.stack([tensors[name].double().mean((1, 2)).numpy() for tensors in job.kept()])
 
 
-def _sizes(settings: Settings, params: Params) -> report.Numbers:
+def _sizes(settings: Settings) -> report.Numbers:
     """How it was done."""
-    numbers = {**asdict(settings.training), **{k: v for k, v in asdict(settings).items() if k != "training"}}
-    numbers["loss_sigmas"], numbers["loss_noise_seeds"] = list(params.evaluation.sigmas), list(NOISE_SEEDS)
-    return numbers
+    numbers = asdict(settings)
+    return numbers.pop("training") | numbers

@@ -63,7 +63,7 @@ def corrupted_numbers(
     settings: Settings,
     key: str = "corrupted_auc",
 ) -> Numbers:
-    """AUC of each row, of its mean over the queries that each original is `asked` for: mean and each corruption."""
+    """AUC of each row's mean over the queries that an original is `asked` for: mean, each corruption."""
     numbers = {}
     for name, attribution in copies.items():
         influence = np.where(asked[:, None], attribution.influence[table.to_numpy()], 0).sum(2)
@@ -80,7 +80,7 @@ def corrupted_numbers(
 def precision_numbers(
     pools: dict[str, Attribution], pool: pd.DataFrame, motions: list[str], settings: Settings
 ) -> Numbers:
-    """Share of each query's k best clips that truly show its motion; `clean`: with no look-alikes in the pool."""
+    """Share of each query's k best that truly show its motion; `clean`: of a pool without look-alikes."""
     relevant = pool["shows"].to_numpy()[:, None] == np.array(motions)
     numbers: Numbers = {}
     for (name, attribution), clean in product(pools.items(), (False, True)):

@@ -21,6 +21,9 @@ class Settings:
     num_candidates: int = 300  # of the pool, drawn by seed: few, so that each is seen often in a short run
     num_subsets: int = 64  # random halves of the candidates
     num_repeated: int = 16  # of them, trained again with another seed: how well they agree bounds any LDS
+    loss_sigmas: tuple[float, ...] = (0.5, 0.751, 0.9)  # noise levels of the losses
+    loss_noise_seeds: tuple[int, ...] = (1,)  # not the sketches' 0: nobody is right by knowing the noise
+    num_heldout: int = 60  # clips that removals are measured on beside the queries
     removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
     removal_seeds: tuple[int, ...] = (0, 1, 2)
     num_originals: int = 100  # clips that are corrupted in each way
@@ -36,6 +39,7 @@ SMALL = Settings(
     num_subsets=6,
     num_repeated=2,
     removal_seeds=(0,),
+    num_heldout=10,
     num_originals=10,
     draws=200,
 )

@@ -1,5 +1,6 @@
-"""What is true of the pool's clips, where their folder says so: `truth/labels.jsonl`, as `motive render` writes."""
+"""What is true of the pool's clips, where their folder says it: truth/labels.jsonl, of `motive render`."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ from motive.formats.clips import clip_path
 def add_truth(clips: pd.DataFrame) -> pd.DataFrame:
     """The clips with `shows`, the motion that a clip truly shows, and `alike`: it wears a query's looks.
 
-    `shows` is empty for what is no true example of a motion: still, moved by the camera alone, or wrong. Without labels
+    `shows` is empty for what is no true example: still, moved by the camera alone, or wrong. Without labels
     it is the clip's own `motion`, and nothing is alike.
     """
     files = [clip_path(row) for row in clips.itertuples()]
@@ -27,5 +28,5 @@ def _shown(label: dict) -> str:
 
 def _labels(folder: Path) -> list[tuple[str, dict]]:
     path = folder / "truth" / "labels.jsonl"
-    rows = pd.read_json(path, lines=True).to_dict("records") if path.is_file() else []
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [(str(folder / row["file_name"]), row) for row in rows]
