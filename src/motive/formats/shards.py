@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -102,23 +102,31 @@ def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
     rows: list[torch.Tensor] = []
     for path in shard_paths(folder):
         clip_ids += read_ids(path)
-        with safe_open(path, "pt") as shard:
-            rows.append(shard.get_tensor(name))
+        rows.append(read_column(path, name))
     return clip_ids, torch.cat(rows) if rows else torch.empty(0)
 
 
-def summarise(folder: Path, name: str) -> pd.DataFrame:
+def read_column(path: Path, name: str) -> torch.Tensor:
+    """All rows of one tensor of one shard, if its clips have it in one shape."""
+    with safe_open(path, "pt") as shard:
+        return shard.get_tensor(name)
+
+
+def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor.float) -> pd.DataFrame:
     """One row a clip, for checks: `clip_id`, `finite`, `min`, `max`, `norm` of a tensor; `ok` if there.
 
-    An empty tensor is not finite.
+    `read` makes floats of what is stored. An empty tensor is not finite.
     """
     columns = ["clip_id", "finite", "min", "max", "norm"]
-    rows = [_summary(*clip, name) for path in shard_paths(folder) for clip in read_shard(path)]
+    rows = [
+        _summary(clip_id, read(clip[name]), clip)
+        for path in shard_paths(folder)
+        for clip_id, clip in read_shard(path)
+    ]
     return pd.DataFrame(rows, columns=[*columns, "ok"] if rows and "ok" in rows[0] else columns)
 
 
-def _summary(clip_id: str, tensors: Tensors, name: str) -> dict[str, Any]:
-    values = tensors[name].float()
+def _summary(clip_id: str, values: torch.Tensor, tensors: Tensors) -> dict[str, Any]:
     low, high = (values.min().item(), values.max().item()) if values.numel() else (torch.nan, torch.nan)
     finite = isfinite(low) and isfinite(high)  # both pass NaN on
     row = {"clip_id": clip_id, "finite": finite, "min": low, "max": high, "norm": values.norm().item()}
