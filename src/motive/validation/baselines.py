@@ -16,6 +16,7 @@ from motive.formats.shards import locate, read_clip_tensors
 from motive.formats.tables import read_table
 from motive.formats.video import read_frames
 from motive.params import Params
+from motive.validation.variants import folder_of
 
 PIXELS = 16  # height and width of a frame whose pixels are compared
 CELLS = (4, 4, 4)  # frames, height and width of a latent that is compared
@@ -41,8 +42,8 @@ def at_random(subject: Subject, root: str, params: Params) -> Scores:
 def by_motion_magnitude(subject: Subject, root: str, params: Params) -> Scores:
     """Mean speed of all pixels, whatever the query."""
     speeds = []
-    for part, ids in (("pool", subject.pool), (f"{root}/default/corrupted", subject.corrupted)):
-        stats = read_table(Path("data") / part / "masks/mask_stats.parquet").set_index("clip_id")
+    for part, ids in (("pool", subject.pool), ("corrupted", subject.corrupted)):
+        stats = read_table(folder_of(root, "default", part) / "masks/mask_stats.parquet").set_index("clip_id")
         speed = stats["motion"].reindex(ids).fillna(0).to_numpy(float)
         speeds.append(np.repeat(speed[:, None], len(subject.queries), axis=1))
     return speeds[0], speeds[1]

@@ -22,7 +22,7 @@ from motive.validation.retraining import Run, measured_ids, retrain, retraining_
 from motive.validation.rows import Attribution, attributions
 from motive.validation.settings import Settings
 from motive.validation.truth import add_truth
-from motive.validation.variants import make_variants
+from motive.validation.variants import make_pool, make_variants
 
 log = logging.getLogger("motive")
 QUERIES = "queries"
@@ -35,27 +35,23 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     Raises:
         ValueError: a stage that this builds on has not finished.
     """
-    pool, clip_ids = add_truth(read_clips("pool")), measured_ids(QUERIES)
-    queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[clip_ids]
-    candidates, originals = choose_candidates(pool, settings), choose_originals(pool, settings)
-    log.info("validate: %d queries, %d pool clips to train on", len(queries), len(candidates))
-    log.info("validate: %d originals to corrupt in four ways", len(originals))
+    clips, asked = choose_pool(settings), measured_ids(QUERIES)
+    pool = add_truth(clips)
+    queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[asked]
+    originals = choose_originals(pool, settings)
+    sizes = (len(pool), len(asked), len(originals))
+    log.info("validate: %d clips of the pool, %d queries, %d originals to corrupt", *sizes)
     make_corrupted(originals, f"{root}/corrupted", params)
+    make_pool(clips, root)
     make_variants(root, params)
     copies = read_clips(f"{root}/corrupted")["clip_id"].tolist()
-    rows = list(attributions(Subject(pool["clip_id"].tolist(), copies, clip_ids), root, params))
+    rows = list(attributions(Subject(pool["clip_id"].tolist(), copies, asked), root, params))
     of_pool, of_copies = {name: a for name, a, _ in rows}, {name: a for name, _, a in rows}
 
-    numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(queries)}
+    numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(asked)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
-    motions = queries["motion"].tolist()
-    if set(pool["shows"]) & set(motions):
-        numbers |= scores.precision_numbers(of_pool, pool, motions, settings)
-    else:
-        log.info("validate: no precision: nothing says what the pool's clips truly show")
-    rows_of = pd.Index(pool["clip_id"]).get_indexer(pd.Index(candidates))
-    of_candidates = {name: Attribution(a.influence[rows_of], a.ok[rows_of]) for name, a in of_pool.items()}
-    numbers |= _against_retraining(of_candidates, candidates, params, settings)
+    numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
+    numbers |= _against_retraining(of_pool, pool["clip_id"].tolist(), params, settings)
     report.write(Path("data") / root, numbers)
     return numbers
 
@@ -63,21 +59,25 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
 # ---- which clips
 
 
-def choose_candidates(pool: pd.DataFrame, settings: Settings) -> list[str]:
-    """The pool clips that are trained on, of all kinds as they come: drawn by seed, sorted."""
+def choose_pool(settings: Settings) -> pd.DataFrame:
+    """Pool clips of all kinds, as they come."""
+    pool = read_clips("pool")
     known = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
-    usable = [clip_id for clip_id in pool["clip_id"] if clip_id in known]
-    return sorted(_drawn(usable, settings.num_candidates))
+    chosen = drawn([clip_id for clip_id in pool["clip_id"] if clip_id in known], settings.num_pool)
+    return pd.DataFrame(pool[pool["clip_id"].isin(chosen)])
 
 
 def choose_originals(pool: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Pool clips to corrupt: true examples of a motion, or without a truth any that move."""
-    good = pool.loc[pool["shows"] != "", "clip_id"].tolist() or measured_ids("pool")
-    return pd.DataFrame(pool[pool["clip_id"].isin(_drawn(good, settings.num_originals))])
+    good = set(pool.loc[pool["shows"] != "", "clip_id"]) or set(measured_ids("pool"))
+    usable = [clip_id for clip_id in pool["clip_id"] if clip_id in good]
+    return pd.DataFrame(pool[pool["clip_id"].isin(drawn(usable, settings.num_originals))])
 
 
-def _drawn(clip_ids: list[str], count: int) -> list[str]:
-    return sorted(clip_ids, key=lambda clip_id: seed_of("validation", clip_id))[:count]
+def drawn(clip_ids: list[str], count: int) -> list[str]:
+    """So many of these at random, in their order: of more ids the same ones come first."""
+    chosen = set(sorted(clip_ids, key=lambda clip_id: seed_of("validation", clip_id))[:count])
+    return [clip_id for clip_id in clip_ids if clip_id in chosen]
 
 
 def half_subsets(num_clips: int, count: int, seed: int) -> Bool[np.ndarray, "M N"]:
@@ -107,11 +107,23 @@ def _against_copies(
     )
 
 
+def _against_truth(
+    pools: dict[str, Attribution], pool: pd.DataFrame, motions: list[str], settings: Settings
+) -> report.Numbers:
+    """Precision, where something says what the pool's clips truly show."""
+    if set(pool["shows"]) & set(motions):
+        return scores.precision_numbers(pools, pool, motions, settings)
+    log.info("validate: no precision: nothing says what the pool's clips truly show")
+    return {}
+
+
 def _against_retraining(
-    pools: dict[str, Attribution], candidates: list[str], params: Params, settings: Settings
+    pools: dict[str, Attribution], clip_ids: list[str], params: Params, settings: Settings
 ) -> report.Numbers:
     """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
-    ids, heldout = np.array(candidates), params.evaluation.clips
+    candidates, heldout = drawn(clip_ids, settings.num_candidates), params.evaluation.clips
+    rows, ids = pd.Index(clip_ids).get_indexer(pd.Index(candidates)), np.array(candidates)
+    pools = {name: Attribution(a.influence[rows], a.ok[rows]) for name, a in pools.items()}
     subsets = half_subsets(len(ids), settings.num_subsets, settings.seed)
     halves = [Run(tuple(ids[subset].tolist()), settings.seed) for subset in subsets]
     again = [run._replace(seed=settings.seed + 1) for run in halves[: settings.num_repeated]]
@@ -121,7 +133,7 @@ def _against_retraining(
     measured = {QUERIES: measured_ids(QUERIES)}
     make = partial(retraining_job, candidates, settings, params)
     lds = make([*halves, *again], measured)
-    few = sorted(_drawn(measured_ids(heldout), settings.num_heldout))
+    few = drawn(measured_ids(heldout), settings.num_heldout)
     removing = make(removed, measured | {heldout: few})
     retrain([lds, removing], params.workers)
 

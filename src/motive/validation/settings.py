@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Training:
     """One short fine-tuning of the base, by the loss of the finetuning stage."""
 
-    steps: int = 150
+    steps: int = 16
     batch_size: int = 8
     # Above finetuning.learning_rate: at 3e-5 ...
     learning_rate: float = 1.0e-4
@@ -18,24 +18,26 @@ class Settings:
     """How much is trained, corrupted and drawn."""
 
     training: Training = Training()
-    num_candidates: int = 300  # of the pool, drawn by seed: few, so that each is seen often in a short run
+    num_pool: int = 400  # clips of the pool, drawn as they come, that are attributed
+    num_candidates: int = 80  # of them, that are trained on: few, so that a short run sees each often
     num_subsets: int = 64  # random halves of the candidates
-    num_repeated: int = 16  # of them, trained again with another seed: how well they agree bounds any LDS
+    num_repeated: int = 8  # of them, trained again with another seed: how well they agree bounds any LDS
     loss_sigmas: tuple[float, ...] = (0.5, 0.751, 0.9)  # noise levels of the losses
     loss_noise_seeds: tuple[int, ...] = (1,)  # not the sketches' 0: nobody is right by knowing the noise
     num_heldout: int = 60  # clips that removals are measured on beside the queries
     removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
-    removal_seeds: tuple[int, ...] = (0, 1, 2)
-    num_originals: int = 100  # clips that are corrupted in each way
-    k: int = 30  # of precision
+    removal_seeds: tuple[int, ...] = (0, 1)
+    num_originals: int = 60  # clips that are corrupted in each way
+    k: int = 10  # of precision
     draws: int = 2000  # of each bootstrap
     seed: int = 0
 
 
 FULL = Settings()
 SMALL = Settings(
-    training=Training(steps=10),
-    num_candidates=40,
+    training=Training(steps=4),
+    num_pool=40,
+    num_candidates=20,
     num_subsets=6,
     num_repeated=2,
     removal_seeds=(0,),

@@ -8,16 +8,17 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
+from motive.formats.clips import write_clips
 from motive.params import Params
 from motive.stages import masks, sketches
 
 BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
-PARTS = ("pool", "queries", "corrupted")
 ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; those that evaluation measures at
 NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
 PAPER = NO_MASK | {"enabled": True}
-NO_CAMERA = PAPER | {"camera": "remove"}
-OURS = NO_CAMERA | {"floor": 3.0, "percentile": 99.0, "confidence": True}
+OURS = {"enabled": True, "camera": "remove", "floor": 3.0, "percentile": 99.0, "confidence": True}
 SKETCHES = {"parameters": "all", "projection": "fastfood", "dim": 512, "storage": "float32", "segments": 1}
 
 
@@ -31,22 +32,29 @@ class Variant(NamedTuple):
 VARIANTS = {
     "no_mask": Variant(NO_MASK, SKETCHES | {"sigmas": ONE}),
     "paper": Variant(PAPER, SKETCHES | {"sigmas": ONE}),
-    "no_camera": Variant(NO_CAMERA, SKETCHES | {"sigmas": ONE}),
-    "ours": Variant(OURS, SKETCHES | {"sigmas": FOUR}),
+    "our_mask": Variant(OURS, SKETCHES | {"sigmas": ONE}),
+    "four_sigmas": Variant(OURS, SKETCHES | {"sigmas": FOUR}),
     "default": Variant({}, {}),
 }
 
 
+def make_pool(clips: pd.DataFrame, root: str) -> None:
+    """A part with these clips of the pool."""
+    folder = Path("data") / root / "pool"
+    _link(Path("data/pool"), folder, BEFORE[1:])
+    write_clips(f"{root}/pool", clips)
+
+
 def make_variants(root: str, params: Params) -> None:
-    """Masks and sketches of every variant of pool, queries and corrupted copies."""
+    """Masks and sketches of every variant of the pool's part, the queries and the corrupted copies."""
+    sources = {"pool": f"{root}/pool", "queries": "queries", "corrupted": f"{root}/corrupted"}
     for name, variant in VARIANTS.items():
         update = {
             "masks": params.masks.model_copy(update=variant.masks),
             "sketches": params.sketches.model_copy(update=variant.sketches),
         }
-        for part in PARTS:
-            source = f"{root}/corrupted" if part == "corrupted" else part
-            _link(Path("data") / source, folder_of(root, name, part))
+        for part, source in sources.items():
+            _link(Path("data") / source, folder_of(root, name, part), BEFORE)
             for stage in (masks, sketches):
                 stage.run(f"{root}/{name}/{part}", params.model_copy(update=update))
 
@@ -56,9 +64,9 @@ def folder_of(root: str, variant: str, part: str) -> Path:
     return Path("data") / root / variant / part
 
 
-def _link(source: Path, folder: Path) -> None:
+def _link(source: Path, folder: Path, stages: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for stage in BEFORE:
+    for stage in stages:
         link = folder / stage
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(source / stage, folder), target_is_directory=True)
