@@ -106,7 +106,9 @@ class Sketches(Section):
     )
     dim: Count = Field(description="numbers in a sketch, a power of two")
     projection_seed: Seed = Field(description="of the random projection")
-    storage: Literal["float32", "float16", "int8", "bit"] = Field(description="number type of a sketch")
+    storage: Literal["float32", "float16", "int8", "bit"] = Field(
+        description="number type of the pool's sketches; queries have float32"
+    )
     segments: Count = Field(description="parts of a clip that are told apart; each costs a backward pass")
 
 

@@ -4,6 +4,8 @@ The queries' gradients are kept; a pool clip's is met with them parameter by par
 dropped. Memory: the queries' gradients, and the largest parameter.
 """
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,8 +15,8 @@ from motive.maths.gradients import read_gradient
 Kept = dict[str, Float[Tensor, "Q n"]]  # parameter -> the gradient of each query, of unit norm over all
 
 
-def keep_gradients(losses: list[Float[Tensor, ""]], model: nn.Module) -> Kept:
-    """The gradients of some losses, float32, each of unit norm."""
+def keep_gradients(losses: Iterable[Float[Tensor, ""]], model: nn.Module) -> Kept:
+    """The gradients of some losses, float32, each of unit norm; one graph is alive at a time."""
     rows: list[dict[str, Tensor]] = []
     for loss in losses:
         row: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motive.maths.packing import unit, unpack
 
-BLOCK = 65_536  # pool clips at a time: what is held beside the result
+BLOCK = 8_192  # pool clips at a time: what is held beside the result
 SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of
 
 Method = Literal["cosine", "centred", "preconditioned"]
@@ -22,22 +22,26 @@ def influence(
     pool: Shaped[Tensor, "N K D_stored"],
     queries: Shaped[Tensor, "Q K D_stored"],
     ok: Bool[Tensor, "N"],
-    measured: Measure = lambda sketches: sketches,
+    measured: Measure | None = None,
 ) -> Float32[Tensor, "N Q"]:
     """Mean over the noise levels of the cosine, block by block; a row that is not ok is zero."""
-    columns = unit(measured(unpack(queries))).flatten(1).T
+
+    def rows_of(stored: Tensor) -> Tensor:
+        sketches = unpack(stored)
+        return (unit(measured(sketches)) if measured else sketches).flatten(1)
+
+    columns = rows_of(queries).T
     result = torch.zeros(len(pool), len(queries))
     for start in range(0, len(pool), BLOCK):
         rows = slice(start, start + BLOCK)
-        block = unit(measured(unpack(pool[rows]))).flatten(1)
         # Chosen, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
-        result[rows] = torch.where(ok[rows, None], block @ columns, 0.0)
+        result[rows] = torch.where(ok[rows, None], rows_of(pool[rows]) @ columns, 0.0)
     return result
 
 
 def measure(
     pool: Shaped[Tensor, "N K D_stored"], ok: Bool[Tensor, "N"], method: Method, damping: float = 1.0
-) -> Measure:
+) -> Measure | None:
     """The linear change of sketches after which their cosine is taken.
 
     cosine: none (the paper). centred: the pool's mean is subtracted, so that what all clips teach does not
@@ -45,7 +49,7 @@ def measure(
     moment at each noise level: directions in which all clips push count less (a Fisher matrix of sketches).
     """
     if method == "cosine":
-        return lambda sketches: sketches
+        return None
     chosen = ok.nonzero()[:, 0]
     chosen = chosen[:: -(-len(chosen) // SAMPLE) or 1]
     some = unpack(pool[chosen])
@@ -62,12 +66,13 @@ def measure(
 def segment_influence(
     segments: Float[Tensor, "N S K D"],
     queries: Shaped[Tensor, "Q K D_stored"],
-    measured: Measure,
+    measured: Measure | None,
 ) -> Float32[Tensor, "N S"]:
     """What each segment adds to its clip's mean influence on the queries; over the segments it adds up to it.
 
     `segments` add up to the clip's sketch (of which they are shares, and therefore not of unit norm).
     """
+    measured = measured or (lambda sketches: sketches)
     wanted = unit(measured(unpack(queries))).mean(0)  # [K,D]
     nothing = measured(torch.zeros_like(wanted))
     parts = measured(segments.float()) - nothing + nothing / segments.shape[1]

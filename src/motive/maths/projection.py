@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from motive.maths.seeds import seed_of
 
 CHUNK = 1 << 16  # entries, at most: with its pieces of the tables a chunk stays in a processor's cache
-TABLE = 1 << 19  # places where a piece may begin; two tables: 2^38 pairs of them
+TABLE = 1 << 17  # places where a piece may begin; two tables: 2^34 pairs of them
 
 
 def hadamard(n: int) -> Float[Tensor, "n n"]:

@@ -81,6 +81,7 @@ def _flat(manifest: dict) -> dict[str, Any]:
     settings = {
         f"{group}.{key}": value for group in ("params", "inputs") for key, value in manifest[group].items()
     }
+    settings.pop("params.storage", None)  # the same sketches in other number types
     return settings | {"version": manifest["version"]}
 
 
@@ -161,7 +162,7 @@ def _reasons(clip_ids: list[str], ok: np.ndarray) -> list[str]:
 
 
 def _segments(
-    pool: pd.DataFrame, asked: torch.Tensor, measured: Measure, ok: np.ndarray, clips: Clips
+    pool: pd.DataFrame, asked: torch.Tensor, measured: Measure | None, ok: np.ndarray, clips: Clips
 ) -> pd.DataFrame:
     """`clip_id`, `segment`, `start` and `end` in seconds of the clip, and what the segment adds to the clip's
     mean influence; without rows where `sketches.segments` is 1."""

@@ -77,8 +77,9 @@ def run(part: str, params: Params) -> None:
     chunks = [Chunk({i: latents[i] for i in chunk}, {i: masks[i] for i in chunk}) for chunk in ids]
     todo = sum(map(len, ids))
     log.info("sketches %s: %d to make, %d known; sigmas %s", part, todo, len(clip_ids) - todo, list(s.sigmas))
-    size = len(s.sigmas) * s.dim * BYTES[s.storage]
-    log.info("sketches %s: %s, %d numbers as %s: %g bytes a clip", part, s.projection, s.dim, s.storage, size)
+    storage = work.settings["storage"]
+    size = len(s.sigmas) * s.dim * BYTES[storage]
+    log.info("sketches %s: %s, %d numbers as %s: %g bytes a clip", part, s.projection, s.dim, storage, size)
     deal(partial(sketch_chunk, work), chunks, params.workers, todo, f"sketches {part}")
 
     failures = publish(work.recipe, clip_ids, params.shards.size, folder / "sketches")
@@ -90,11 +91,14 @@ def make_work(params: Params, folder: Path) -> Work:
     s, model, max_tokens = params.sketches, params.model, params.latents.max_tokens
     plan = Plan(s.sigmas, s.noise_seed)
     same = {"gradient_checkpointing"}  # it costs time and changes nothing
-    settings = {**s.model_dump(mode="json", exclude=same), "dtype": model.dtype, "max_tokens": max_tokens}
+    stored = s.storage if folder.name == "pool" else "float32"  # queries are few
+    settings = s.model_dump(mode="json", exclude=same) | {"storage": stored}
+    settings |= {"dtype": model.dtype, "max_tokens": max_tokens}
     inputs = {name: read_manifest(folder / name)["digest"] for name in ("latents", "masks")}
     inputs |= {"model": backbones.fingerprint(model.path, "transformer"), "plan": plan.digest}
     where = (model.path, model.dtype, model.device)
-    return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, plan, s.model_dump())
+    how = s.model_dump() | {"storage": stored}
+    return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, plan, how)
 
 
 def _pass_on(recipe: Recipe, folder: Path) -> None:
