@@ -35,7 +35,7 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     Raises:
         ValueError: a stage that this builds on has not finished.
     """
-    clips, asked = choose_pool(settings), measured_ids(QUERIES)
+    clips, asked = choose_pool(settings), drawn(measured_ids(QUERIES), settings.num_queries)
     pool = add_truth(clips)
     queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[asked]
     originals = choose_originals(pool, settings)
@@ -51,7 +51,7 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(asked)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
-    numbers |= _against_retraining(of_pool, pool["clip_id"].tolist(), params, settings)
+    numbers |= _against_retraining(of_pool, pool["clip_id"].tolist(), asked, params, settings)
     report.write(Path("data") / root, numbers)
     return numbers
 
@@ -118,7 +118,11 @@ def _against_truth(
 
 
 def _against_retraining(
-    pools: dict[str, Attribution], clip_ids: list[str], params: Params, settings: Settings
+    pools: dict[str, Attribution],
+    clip_ids: list[str],
+    asked: list[str],
+    params: Params,
+    settings: Settings,
 ) -> report.Numbers:
     """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
     candidates, heldout = drawn(clip_ids, settings.num_candidates), params.evaluation.clips
@@ -130,7 +134,7 @@ def _against_retraining(
     orders = {name: ids[pools[name].order()].tolist() for name in REMOVED_BY}
     removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
     removed = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
-    measured = {QUERIES: measured_ids(QUERIES)}
+    measured = {QUERIES: asked}
     make = partial(retraining_job, candidates, settings, params)
     lds = make([*halves, *again], measured)
     few = drawn(measured_ids(heldout), settings.num_heldout)

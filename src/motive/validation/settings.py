@@ -19,6 +19,7 @@ class Settings:
 
     training: Training = Training()
     num_pool: int = 400  # clips of the pool, drawn as they come, that are attributed
+    num_queries: int = 50
     num_candidates: int = 80  # of them, that are trained on: few, so that a short run sees each often
     num_subsets: int = 64  # random halves of the candidates
     num_repeated: int = 8  # of them, trained again with another seed: how well they agree bounds any LDS
@@ -36,12 +37,13 @@ class Settings:
 FULL = Settings()
 SMALL = Settings(
     training=Training(steps=4),
-    num_pool=40,
-    num_candidates=20,
-    num_subsets=6,
+    num_pool=30,
+    num_queries=10,
+    num_candidates=16,
+    num_subsets=4,
     num_repeated=2,
     removal_seeds=(0,),
     num_heldout=10,
-    num_originals=10,
+    num_originals=5,
     draws=200,
 )
