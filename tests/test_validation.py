@@ -11,6 +11,7 @@ import torch
 
 from motive.formats.clips import read_clips
 from motive.formats.video import write_video
+from motive.maths.denoising import shifted
 from motive.params import Params
 from motive.stages import clips, latents, masks, optical_flow
 from motive.validation import retraining
@@ -175,11 +176,26 @@ def test_two_runs_differ_in_the_clips_they_see_and_in_nothing_else():
         assert sorted(row for row, n in every if n == visit) == list(range(10))
 
 
-def test_a_visit_has_its_own_noise_in_every_run():
-    one, again, later = (draw(0, "clip", visit, (2, 3, 4, 4), 3.0) for visit in (0, 0, 1))
-    assert torch.equal(one[1], again[1])
-    assert not torch.equal(one[1], later[1])
-    assert 0 < one[0] < 1
+def test_each_clip_is_seen_once_at_each_noise_level_under_the_noise_that_all_have_there():
+    shape, levels = (2, 3, 4, 4), 4
+    drawn = {(row, visit): draw(0, row, visit, levels, shape, 3.0) for row in range(6) for visit in range(8)}
+    noises = {float(sigma): eps for (_, visit), (sigma, eps) in drawn.items() if visit < levels}
+    assert len(noises) == levels
+    for row in range(6):
+        first = [drawn[row, visit] for visit in range(levels)]
+        assert sorted(float(sigma) for sigma, _ in first) == sorted(noises)
+        assert all(torch.equal(eps, noises[float(sigma)]) for sigma, eps in first)
+        again = [drawn[row, visit] for visit in range(levels, 2 * levels)]
+        assert not any(torch.equal(eps, noises[float(sigma)]) for sigma, eps in again)
+    assert not torch.equal(draw(1, 0, 0, levels, shape, 3.0)[1], drawn[0, 0][1])
+
+
+def test_the_noise_levels_are_those_of_finetuning():
+    many = 1000
+    ours = torch.stack([draw(0, level, 0, many, (1, 1, 1, 1), 3.0)[0] for level in range(many)])
+    theirs = shifted(torch.sigmoid(torch.randn(100_000, generator=torch.Generator().manual_seed(0))), 3.0)
+    for share in (0.1, 0.5, 0.9):
+        assert ours.quantile(share) == pytest.approx(theirs.quantile(share).item(), abs=0.01)
 
 
 def test_halves_hold_half_of_the_clips():

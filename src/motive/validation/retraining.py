@@ -1,7 +1,9 @@
 """Fine-tunes the base on a set of clips, over and over, and measures what each run made of the losses.
 
-Common random numbers: the noise and the noise level of a clip's n-th visit, and the order in which clips
-come, depend on the seed, the clip and n alone. Two runs differ in which clips they see, and in nothing else.
+Common random numbers: the order in which clips come, and the noise and the noise level of a clip's n-th
+visit, depend on the seed, the clip and n alone. Two runs differ in which clips they see, and in nothing else.
+The noise levels divide the distribution of finetuning evenly, and all clips share a few noises, one a level:
+a clip is not better than another by the luck of its draw.
 """
 
 import hashlib
@@ -138,7 +140,8 @@ def train(model: nn.Module, clips: Clips, run: Run, training: Training, params: 
         batch = list(islice(stream, training.batch_size))
         rows = [row for row, _ in batch]
         z, text = clips.z[rows].to(device), clips.text[rows].to(device)
-        drawn = [draw(run.seed, clips.ids[row], visit, z.shape[1:], f.shift) for row, visit in batch]
+        how = training.num_levels, z.shape[1:], f.shift
+        drawn = [draw(run.seed, row, visit, *how) for row, visit in batch]
         sigma, eps = (torch.stack(values).to(device) for values in zip(*drawn, strict=True))
 
         def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
@@ -159,11 +162,13 @@ def visits(ids: list[str], chosen: set[str], seed: int) -> Iterator[tuple[int, i
 
 
 def draw(
-    seed: int, clip_id: str, visit: int, shape: tuple[int, ...], shift: float
+    seed: int, row: int, visit: int, num_levels: int, shape: tuple[int, ...], shift: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "C T h w"]]:
-    """The noise level and the noise of a clip's n-th visit, in any run."""
-    rng = rng_of("validation", seed, clip_id, visit)
-    return shifted(torch.sigmoid(torch.randn((), generator=rng)), shift), torch.randn(shape, generator=rng)
+    """The noise level and the noise of a clip's n-th visit: each level in turn, clips beginning elsewhere."""
+    level = (row + visit) % num_levels
+    sigma = shifted(torch.sigmoid(torch.special.ndtri(torch.tensor((level + 0.5) / num_levels))), shift)
+    rng = rng_of("validation noise", seed, level, visit // num_levels)
+    return sigma, torch.randn(shape, generator=rng)
 
 
 # ---- measuring

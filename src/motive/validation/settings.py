@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class Training:
     """One short fine-tuning of the base, by the loss of the finetuning stage."""
 
-    steps: int = 16
+    steps: int = 20
     batch_size: int = 8
-    # Above finetuning.learning_rate: at 3e-5 ...
-    learning_rate: float = 1.0e-4
+    num_levels: int = 5  # noise levels, in turn; half of the candidates is seen about once at each
+    learning_rate: float = 1.0e-4  # above finetuning's: so few steps would change little
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Settings:
     training: Training = Training()
     num_pool: int = 400  # clips of the pool, drawn as they come, that are attributed
     num_queries: int = 50
-    num_candidates: int = 80  # of them, that are trained on: few, so that a short run sees each often
+    num_candidates: int = 64  # of them, that are trained on: few, so that a short run sees each often
     num_subsets: int = 64  # random halves of the candidates
     num_repeated: int = 8  # of them, trained again with another seed: how well they agree bounds any LDS
     loss_sigmas: tuple[float, ...] = (0.5, 0.751, 0.9)  # noise levels of the losses
