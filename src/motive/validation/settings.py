@@ -30,7 +30,7 @@ class Settings:
     removal_seeds: tuple[int, ...] = (0, 1)
     num_originals: int = 60  # clips that are corrupted in each way
     k: int = 10  # of precision
-    draws: int = 2000  # of each bootstrap
+    draws: int = 1000  # of each bootstrap
     seed: int = 0
 
 
