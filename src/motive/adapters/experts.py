@@ -32,7 +32,8 @@ class Experts(nn.Module):
         velocity, noisy = torch.empty_like(noised), timestep >= self.boundary
         for expert, rows in ((self.transformer, noisy), (self.transformer_2, ~noisy)):
             if rows.any():
-                velocity[rows] = expert(noised[rows], timestep[rows], text[rows], return_dict=False)[0]
+                (part,) = expert(noised[rows], timestep[rows], text[rows], return_dict=False)
+                velocity[rows] = part.type_as(velocity)  # it is of a lower precision under autocast
         return (velocity,)
 
     def enable_gradient_checkpointing(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from motive.adapters.experts import NUM_TRAIN_TIMESTEPS
 
-TIME, SPACE = 8, 32  # frames and pixels that a latent position spans
+TIME, SPACE = 8, 32  # frames and pixels that a latent position spans, in all its versions
 
 
 def fitting(
