@@ -117,7 +117,7 @@ def make_runs(work: Work, names: list[str]) -> int:
         losses: dict[str, Tensor] = {}
         for part, ids in work.measured.items():
             clips = _clips(part, tuple(ids), max_tokens)
-            motion, plain = measure(model, clips, work.settings, params.model.device)
+            motion, plain = measure(model, clips, work.settings, params)
             losses |= {part: motion, f"{part}_plain": plain}
         if not all(values.isfinite().all() for values in losses.values()):
             raise ValueError("a loss is no number after a short training: lower the learning rate")
@@ -145,7 +145,7 @@ def train(model: nn.Module, clips: Clips, run: Run, training: Training, params: 
         sigma, eps = (torch.stack(values).to(device) for values in zip(*drawn, strict=True))
 
         def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(model, noised, sigma, text)
+            return backbones.velocity(model, noised, sigma, text, params.clips.fps)
 
         plain_loss(predict, z, eps, sigma).backward()
         nn.utils.clip_grad_norm_(trained, f.max_grad_norm)
@@ -174,14 +174,14 @@ def draw(
 # ---- measuring
 
 
-def measure(model: nn.Module, clips: Clips, settings: Settings, device: str) -> tuple[Tensor, Tensor]:
+def measure(model: nn.Module, clips: Clips, settings: Settings, params: Params) -> tuple[Tensor, Tensor]:
     """Losses [n,sigmas,noises] of the clips: motion-weighted, and plain."""
-    grids = []
+    grids, device, fps = [], params.model.device, params.clips.fps
     for z, text, W in zip(clips.z, clips.text, clips.W, strict=True):
         text = text[None].to(device)
 
         def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(model, noised, sigma, text.expand(len(noised), -1, -1))
+            return backbones.velocity(model, noised, sigma, text.expand(len(noised), -1, -1), fps)
 
         z, W = z.to(device), W.to(device)
         grids.append(loss_grid(predict, z, W, settings.loss_sigmas, settings.loss_noise_seeds))

@@ -22,7 +22,7 @@ from motive.validation.retraining import Run, measured_ids, retrain, retraining_
 from motive.validation.rows import Attribution, attributions
 from motive.validation.settings import Settings
 from motive.validation.truth import add_truth
-from motive.validation.variants import make_pool, make_variants
+from motive.validation.variants import choose, make_variants
 
 log = logging.getLogger("motive")
 QUERIES = "queries"
@@ -35,23 +35,24 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     Raises:
         ValueError: a stage that this builds on has not finished.
     """
-    clips, asked = choose_pool(settings), drawn(measured_ids(QUERIES), settings.num_queries)
-    pool = add_truth(clips)
+    pool, asked = add_truth(choose_pool(settings)), drawn(measured_ids(QUERIES), settings.num_queries)
+    clip_ids = pool["clip_id"].tolist()
     queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[asked]
     originals = choose_originals(pool, settings)
     sizes = (len(pool), len(asked), len(originals))
     log.info("validate: %d clips of the pool, %d queries, %d originals to corrupt", *sizes)
     make_corrupted(originals, f"{root}/corrupted", params)
-    make_pool(clips, root)
+    choose("pool", clip_ids, root)
+    choose(QUERIES, asked, root)
     make_variants(root, params)
     copies = read_clips(f"{root}/corrupted")["clip_id"].tolist()
-    rows = list(attributions(Subject(pool["clip_id"].tolist(), copies, asked), root, params))
+    rows = list(attributions(Subject(clip_ids, copies, asked), root, params))
     of_pool, of_copies = {name: a for name, a, _ in rows}, {name: a for name, _, a in rows}
 
     numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(asked)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
-    numbers |= _against_retraining(of_pool, pool["clip_id"].tolist(), asked, params, settings)
+    numbers |= _against_retraining(of_pool, clip_ids, asked, params, settings)
     report.write(Path("data") / root, numbers)
     return numbers
 

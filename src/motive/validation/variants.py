@@ -8,13 +8,12 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from motive.formats.clips import write_clips
+from motive.formats.clips import read_clips, write_clips
 from motive.params import Params
 from motive.stages import masks, sketches
 
 BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
+PARTS = ("pool", "queries", "corrupted")
 ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; those that evaluation measures at
 NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
 PAPER = NO_MASK | {"enabled": True}
@@ -38,23 +37,22 @@ VARIANTS = {
 }
 
 
-def make_pool(clips: pd.DataFrame, root: str) -> None:
-    """A part with these clips of the pool."""
-    folder = Path("data") / root / "pool"
-    _link(Path("data/pool"), folder, BEFORE[1:])
-    write_clips(f"{root}/pool", clips)
+def choose(part: str, clip_ids: list[str], root: str) -> None:
+    """Make a part, `ROOT/PART`, of some clips of another."""
+    clips: Any = read_clips(part)
+    _link(Path("data") / part, Path("data") / root / part, BEFORE[1:])
+    write_clips(f"{root}/{part}", clips[clips["clip_id"].isin(clip_ids)])
 
 
 def make_variants(root: str, params: Params) -> None:
-    """Masks and sketches of every variant of the pool's part, the queries and the corrupted copies."""
-    sources = {"pool": f"{root}/pool", "queries": "queries", "corrupted": f"{root}/corrupted"}
+    """Masks and sketches of every variant of `ROOT/PART`."""
     for name, variant in VARIANTS.items():
         update = {
             "masks": params.masks.model_copy(update=variant.masks),
             "sketches": params.sketches.model_copy(update=variant.sketches),
         }
-        for part, source in sources.items():
-            _link(Path("data") / source, folder_of(root, name, part), BEFORE)
+        for part in PARTS:
+            _link(Path("data") / root / part, folder_of(root, name, part), BEFORE)
             for stage in (masks, sketches):
                 stage.run(f"{root}/{name}/{part}", params.model_copy(update=update))
 
