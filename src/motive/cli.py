@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -224,6 +225,7 @@ def sketch(
 @app.command()
 def validate(
     small: Annotated[bool, typer.Option("--small", help="A quick look that proves nothing.")] = False,
+    subsets: Annotated[int | None, typer.Option(min=2, help="Halves to train on, for the LDS.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Instead of workers in params.yaml.")] = None,
 ) -> None:
     """Is the attribution right? Retrain, remove, corrupt, and hold it against the truth.
@@ -239,8 +241,9 @@ def validate(
     from motive.validation.settings import FULL, SMALL
 
     params = load_params(PARAMS).model_copy(update=_given(workers=workers))
-    root = "validation/small" if small else "validation"
-    for table in tables(validated(params, SMALL if small else FULL, root)):
+    root, settings = ("validation/small", SMALL) if small else ("validation", FULL)
+    settings = replace(settings, **_given(num_subsets=subsets))  # of fewer halves the first are the same
+    for table in tables(validated(params, settings, root)):
         Console(markup=False).print(table)
     log.info("look at data/%s/validation.png and validation.json", root)
 
