@@ -113,7 +113,7 @@ def test_removals_are_measured_on_queries_and_heldout_clips(project):
 def test_it_is_told_in_tables_and_a_picture(project):
     rows, removals = tables(project)
     assert rows.row_count == len(MEANINGS)
-    assert removals.row_count == 12
+    assert removals.row_count == 9
     assert Path("data/validation/validation.png").stat().st_size > 1000
 
 

@@ -26,7 +26,7 @@ from motive.validation.variants import choose, make_variants
 
 log = logging.getLogger("motive")
 QUERIES = "queries"
-REMOVED_BY = ("no_mask", "paper", "default")  # rows whose best and worst clips are removed
+REMOVED_BY = ("paper", "default")  # rows whose best and worst clips are removed
 
 
 def validate(params: Params, settings: Settings, root: str = "validation") -> report.Numbers:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Training:
     """One short fine-tuning of the base, by the loss of the finetuning stage."""
 
-    steps: int = 20
+    steps: int = 16
     batch_size: int = 8
-    num_levels: int = 5  # noise levels, in turn; half of the candidates is seen about once at each
+    num_levels: int = 4  # noise levels, in turn; half of the candidates is seen about once at each
     # That of finetuning. Runs have all noise in common, so that small changes are seen well, and only while
     # they are small do the effects of clips add up.
     learning_rate: float = 3.0e-5
@@ -20,7 +20,7 @@ class Settings:
     """How much is trained, corrupted and drawn."""
 
     training: Training = Training()
-    num_pool: int = 400  # clips of the pool, drawn as they come, that are attributed
+    num_pool: int = 300  # clips of the pool, drawn as they come, that are attributed
     num_queries: int = 50
     num_candidates: int = 64  # of them, that are trained on: few, so that a short run sees each often
     num_subsets: int = 64  # random halves of the candidates
@@ -30,7 +30,7 @@ class Settings:
     num_heldout: int = 60  # clips that removals are measured on beside the queries
     removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
     removal_seeds: tuple[int, ...] = (0, 1)
-    num_originals: int = 60  # clips that are corrupted in each way
+    num_originals: int = 50  # clips that are corrupted in each way
     k: int = 10  # of precision
     draws: int = 1000  # of each bootstrap
     seed: int = 0
