@@ -307,7 +307,7 @@ def test_where_the_streams_meet_the_tables_are_as_written(grown):
     assert list(ranking)[5:] == ["influence", "influence_low", "influence_high", "ok", "reason"]
     assert sorted(ranking["rank_against"]) == list(range(len(ids)))
     inside = ranking[ranking["ok"]]
-    ordered = inside[["influence_low", "influence", "influence_high"]].to_numpy()
+    ordered = np.asarray(inside[["influence_low", "influence", "influence_high"]])
     assert (np.diff(ordered, axis=1) >= 0).all()
     assert sorted(ranking["clip_id"]) == ids
     assert sorted(ranking["rank"]) == list(range(len(ids)))
