@@ -81,7 +81,7 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
         (
             "curation.strategy",
             "motiv",
-            "'motiv': allowed: motive | random | motion_magnitude | full (did you mean motive?)",
+            "'motiv': allowed: motive | random | motion_magnitude | full | drop_worst (did you mean motive?)",
         ),
         ("curation.stratgy", "motive", "is unknown: did you mean curation.strategy?"),
         ("zzz", 1, "is unknown: known: workers, shards, model"),
