@@ -18,7 +18,7 @@ ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; thos
 NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
 PAPER = NO_MASK | {"enabled": True}
 OURS = {"enabled": True, "camera": "remove", "floor": 3.0, "percentile": 99.0, "confidence": True}
-SKETCHES = {"parameters": "all", "projection": "fastfood", "dim": 512, "storage": "float32", "segments": 1}
+SKETCH = {"parameters": "all", "projection": "fastfood", "dim": 512, "storage": "float32", "segments": 1}
 
 
 class Variant(NamedTuple):
@@ -29,10 +29,11 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "no_mask": Variant(NO_MASK, SKETCHES | {"sigmas": ONE}),
-    "paper": Variant(PAPER, SKETCHES | {"sigmas": ONE}),
-    "our_mask": Variant(OURS, SKETCHES | {"sigmas": ONE}),
-    "four_sigmas": Variant(OURS, SKETCHES | {"sigmas": FOUR}),
+    "no_mask": Variant(NO_MASK, SKETCH | {"sigmas": ONE}),
+    "paper": Variant(PAPER, SKETCH | {"sigmas": ONE}),
+    "our_sketch": Variant(PAPER, {"sigmas": ONE}),
+    "our_mask": Variant(OURS, {"sigmas": ONE}),
+    "four_sigmas": Variant(OURS, {"sigmas": FOUR}),
     "default": Variant({}, {}),
 }
 
