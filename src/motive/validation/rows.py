@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motive.formats.shards import read_stacked
 from motive.maths.influence import Method, influence, measure
+from motive.maths.packing import unpack
 from motive.params import Params
 from motive.validation.baselines import BASELINES, Subject
 from motive.validation.variants import folder_of
@@ -100,10 +101,10 @@ def by_gradients(row: Row, subject: Subject, root: str) -> tuple[Attribution, At
     )
 
 
-def read_sketches(folder: Path, clip_ids: list[str]) -> tuple[Shaped[Tensor, "n K D"], Bool[Tensor, "n"]]:
+def read_sketches(folder: Path, clip_ids: list[str]) -> tuple[Float[Tensor, "n K D"], Bool[Tensor, "n"]]:
     """The sketches of these clips, and which are ok; a clip without one is not."""
     known, sketches = read_stacked(folder, "sketch")
     fine = read_stacked(folder, "ok")[1]
     row_of = {clip_id: row for row, clip_id in enumerate(known)}
     rows = torch.tensor([row_of.get(clip_id, -1) for clip_id in clip_ids])
-    return sketches[rows], fine[rows] & (rows >= 0)
+    return unpack(sketches[rows]), fine[rows] & (rows >= 0)
