@@ -19,7 +19,7 @@ from motive.validation.corrupted import CORRUPTIONS, table_of_copies
 from motive.validation.removal import changes, plan_removals
 from motive.validation.report import tables
 from motive.validation.retraining import draw, visits
-from motive.validation.rows import MEANINGS
+from motive.validation.rows import ROWS
 from motive.validation.run import half_subsets, validate
 from motive.validation.settings import Settings, Training
 from motive.validation.truth import add_truth
@@ -92,7 +92,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
 def test_every_row_has_its_numbers_and_their_intervals(project):
     written = json.loads(Path("data/validation/validation.json").read_text())
     assert written == json.loads(json.dumps(project))
-    for name in MEANINGS:
+    for name in ROWS:
         for key in ("lds", "lds_plain", "lds_gain", "corrupted_auc", "precision", "precision_clean"):
             value, low, high = (written[f"{key}_{name}{end}"] for end in ("", "_low", "_high"))
             assert np.isfinite([value, low, high]).all()
@@ -111,8 +111,8 @@ def test_removals_are_measured_on_queries_and_heldout_clips(project):
 
 
 def test_it_is_told_in_tables_and_a_picture(project):
-    rows, removals = tables(project)
-    assert rows.row_count == len(MEANINGS)
+    lds, copies, truth, removals = tables(project)
+    assert lds.row_count == copies.row_count == truth.row_count == len(ROWS)
     assert removals.row_count == 9
     assert Path("data/validation/validation.png").stat().st_size > 1000
 
@@ -176,18 +176,14 @@ def test_two_runs_differ_in_the_clips_they_see_and_in_nothing_else():
         assert sorted(row for row, n in every if n == visit) == list(range(10))
 
 
-def test_each_clip_is_seen_once_at_each_noise_level_under_the_noise_that_all_have_there():
+def test_each_clip_is_seen_once_at_each_noise_level_under_noises_of_its_own():
     shape, levels = (2, 3, 4, 4), 4
-    drawn = {(row, visit): draw(0, row, visit, levels, shape, 3.0) for row in range(6) for visit in range(8)}
-    noises = {float(sigma): eps for (_, visit), (sigma, eps) in drawn.items() if visit < levels}
-    assert len(noises) == levels
+    drawn = {(row, visit): draw(0, row, visit, levels, shape, 3.0) for row in range(6) for visit in range(4)}
     for row in range(6):
-        first = [drawn[row, visit] for visit in range(levels)]
-        assert sorted(float(sigma) for sigma, _ in first) == sorted(noises)
-        assert all(torch.equal(eps, noises[float(sigma)]) for sigma, eps in first)
-        again = [drawn[row, visit] for visit in range(levels, 2 * levels)]
-        assert not any(torch.equal(eps, noises[float(sigma)]) for sigma, eps in again)
-    assert not torch.equal(draw(1, 0, 0, levels, shape, 3.0)[1], drawn[0, 0][1])
+        assert len({float(drawn[row, visit][0]) for visit in range(4)}) == levels
+    assert len({float(eps.sum()) for _, eps in drawn.values()}) == len(drawn)
+    assert torch.equal(draw(0, 5, 3, levels, shape, 3.0)[1], drawn[5, 3][1])
+    assert not torch.equal(draw(1, 5, 3, levels, shape, 3.0)[1], drawn[5, 3][1])
 
 
 def test_the_noise_levels_are_those_of_finetuning():

@@ -11,7 +11,7 @@ import numpy as np
 from motive.formats.charts import Bar, interval_chart
 from motive.formats.pictures import write_png
 from motive.validation.corrupted import CORRUPTIONS
-from motive.validation.rows import MEANINGS
+from motive.validation.rows import ROWS
 
 Numbers = dict[str, Any]
 
@@ -32,32 +32,35 @@ def picture(n: Numbers) -> np.ndarray:
         shown["precision"] = (f"precision at {n['k']}", n["precision_chance"])
     ends, columns = ("", "_low", "_high"), {}
     for key, (title, chance) in shown.items():
-        bars = [Bar(*(n[f"{key}_{name}{end}"] for end in ends)) for name in rows_of(n)]
+        bars = [Bar(*(n[f"{key}_{name}{end}"] for end in ends)) for name in ROWS]
         columns[title] = (chance, bars)
-    return interval_chart(rows_of(n), columns)
-
-
-def rows_of(n: Numbers) -> list[str]:
-    """The rows that were compared."""
-    return [name for name in MEANINGS if f"lds_{name}" in n]
+    return interval_chart(ROWS, columns)
 
 
 def tables(n: Numbers) -> Iterator[Any]:
     """What `motive validate` prints."""
     from rich.table import Table
 
-    title = f"LDS: {n['num_subsets']} halves of {n['num_candidates']} clips, {n['num_queries']} queries"
-    title += f"; two seeds agree by {_spread(n, 'lds_reliability')}"
+    agree = f"two seeds agree by {_spread(n, 'lds_reliability')}"
+    sizes = f"{n['num_subsets']} halves of {n['num_candidates']} clips, {n['num_queries']} queries"
+    lds = Table("row", "LDS", "over the paper", "", title=f"{sizes}; {agree}")
+    for name in ROWS:
+        gain = n[f"lds_gain_{name}_low"] > 0, n[f"lds_gain_{name}_high"] < 0
+        verdict = {(True, False): "helps", (False, True): "hurts"}.get(gain, "")
+        lds.add_row(name, _spread(n, f"lds_{name}"), _spread(n, f"lds_gain_{name}"), verdict)
+    yield lds
     corruptions = list(CORRUPTIONS)[1:]
-    truth = {f"precision at {n['k']}": "precision", "no look-alikes": "precision_clean"}
-    truth = truth if "precision_chance" in n else {}
-    rows = Table("row", "LDS", "over the paper", "AUC", *corruptions, *truth, "what it is", title=title)
-    for name in rows_of(n):
-        cells = [_spread(n, f"{key}_{name}") for key in ("lds", "lds_gain", "corrupted_auc")]
-        cells += [f"{n[f'corrupted_auc_{corruption}_{name}']:.2f}" for corruption in corruptions]
-        cells += [f"{n[f'{key}_{name}']:.2f}" for key in truth.values()]
-        rows.add_row(name, *cells, MEANINGS[name])
-    yield rows
+    copies = Table("row", "AUC", *corruptions, title="originals above their corrupted copies")
+    for name in ROWS:
+        cells = [f"{n[f'corrupted_auc_{corruption}_{name}']:.2f}" for corruption in corruptions]
+        copies.add_row(name, _spread(n, f"corrupted_auc_{name}"), *cells)
+    yield copies
+    if "precision_chance" in n:
+        title = f"clips that show the motion, of the best {n['k']}; chance {n['precision_chance']:.2f}"
+        truth = Table("row", "precision", "without look-alikes", title=title)
+        for name in ROWS:
+            truth.add_row(name, *(_spread(n, f"{key}_{name}") for key in ("precision", "precision_clean")))
+        yield truth
     changes = Table("removal", "queries", "held-out", title="change of the motion loss by it, in 1e-5")
     for key in [key for key in n if key.startswith("removal_") and key.endswith("_queries")]:
         name = key.removeprefix("removal_").removesuffix("_queries")

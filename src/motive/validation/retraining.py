@@ -2,8 +2,8 @@
 
 Common random numbers: the order in which clips come, and the noise and the noise level of a clip's n-th
 visit, depend on the seed, the clip and n alone. Two runs differ in which clips they see, and in nothing else.
-The noise levels divide the distribution of finetuning evenly, and all clips share a few noises, one a level:
-a clip is not better than another by the luck of its draw.
+The noise levels divide the distribution of finetuning evenly and come in turn: a clip is not better than
+another by the luck of its level. Noises are many, as in any training: a few that all share would be learnt.
 """
 
 import hashlib
@@ -167,8 +167,7 @@ def draw(
     """The noise level and the noise of a clip's n-th visit: each level in turn, clips beginning elsewhere."""
     level = (row + visit) % num_levels
     sigma = shifted(torch.sigmoid(torch.special.ndtri(torch.tensor((level + 0.5) / num_levels))), shift)
-    rng = rng_of("validation noise", seed, level, visit // num_levels)
-    return sigma, torch.randn(shape, generator=rng)
+    return sigma, torch.randn(shape, generator=rng_of("validation noise", seed, row, visit))
 
 
 # ---- measuring

@@ -54,25 +54,7 @@ BY_GRADIENTS = {
     "more_damping": Row("four_sigmas", "preconditioned", damping=10.0),
     "less_damping": Row("four_sigmas", "preconditioned", damping=0.1),
 }
-MEANINGS = {
-    "random": "a random number",
-    "motion_magnitude": "mean speed of all pixels",
-    "pixels": "likeness of the frames",
-    "features": "likeness of latents and captions",
-    "no_mask": "gradients of the plain loss",
-    "no_mask_preconditioned": "and preconditioned",
-    "paper": "gradients of the motion-weighted loss at one noise level",
-    "paper_preconditioned": "and preconditioned",
-    "our_sketch": "the paper's mask, sketches as params.yaml has them",
-    "our_mask": "... without the camera, with floor and percentile",
-    "our_mask_preconditioned": "and preconditioned, at one noise level",
-    "four_sigmas": "... at four noise levels",
-    "centred": "... less the pool's mean",
-    "preconditioned": "... and preconditioned: all together",
-    "more_damping": "all together, ten times the damping",
-    "less_damping": "all together, a tenth of the damping",
-    "default": "params.yaml as it is",
-}
+ROWS = (*BASELINES, *BY_GRADIENTS, "default")  # docs/validation.md says what each is
 
 
 def attributions(
