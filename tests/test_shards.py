@@ -173,7 +173,7 @@ def test_a_manifest_stands_only_beside_a_whole_folder(
     unbroken: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before any of its renames and links, publishing leaves no manifest, not even the one before."""
-    run()
+    run(size=5)
     num_steps = 0
     while not _publish_until(num_steps, monkeypatch):
         assert not Path("out/manifest.json").exists()

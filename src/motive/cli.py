@@ -81,7 +81,10 @@ def _run(stage: str, *parts: str) -> None:
     from motive.params import load_params  # after the first line: this and the stage import for seconds
 
     params = load_params(PARAMS)
-    import_module(f"motive.stages.{stage}").run(*parts, params)
+    from motive.formats.tables import alone
+
+    with alone(" ".join((stage, *parts))):  # a second run would pay for the same clips again
+        import_module(f"motive.stages.{stage}").run(*parts, params)
 
 
 def _add_part_stage(stage: str, text: str) -> None:

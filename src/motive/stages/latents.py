@@ -45,7 +45,8 @@ def run(part: str, params: Params) -> None:
     work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
     todo = sum(map(len, chunks))
     log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
-    deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
+    do, label = partial(encode_chunk, work), f"latents {part}"
+    deal(do, chunks, params.workers, todo, label, model.device, params.ray)
 
     failures = publish(recipe, list(rows), params.shards.size, out)
     from motive.checks import check  # loads for seconds

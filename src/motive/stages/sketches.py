@@ -73,7 +73,8 @@ def run(part: str, params: Params) -> None:
     chunks = [Chunk({i: latents[i] for i in chunk}, {i: masks[i] for i in chunk}) for chunk in ids]
     todo = sum(map(len, ids))
     log.info("sketches %s: %d to make, %d known; sigmas %s", part, todo, len(clip_ids) - todo, list(s.sigmas))
-    deal(partial(sketch_chunk, work), chunks, params.workers, todo, f"sketches {part}")
+    do, label = partial(sketch_chunk, work), f"sketches {part}"
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(work.recipe, clip_ids, params.shards.size, folder / "sketches")
     _check(part, folder / "sketches", failures)
