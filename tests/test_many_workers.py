@@ -106,7 +106,9 @@ def test_a_killed_worker_costs_the_chunk_in_its_hands_only(
 def test_a_chunk_that_kills_its_workers_stops_the_run_and_the_next_goes_on(
     num_workers: int, ray: str, alone: dict[str, str]
 ) -> None:
-    with pytest.raises(ValueError, match=rf"toy: workers died {TRIES} times at .*{IDS[7]}.*the next run goes"):
+    with pytest.raises(
+        ValueError, match=rf"toy: workers died {TRIES} times at .*{IDS[7]}.*the next run goes"
+    ):
         run(num_workers, ray, fatal=IDS[7], times=99)
     assert begun()[IDS[6]] == TRIES
     known = len(shards.done(RECIPE))

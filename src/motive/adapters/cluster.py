@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -31,8 +32,9 @@ def connected(address: str, num_workers: int, device: str) -> Iterator[Callable[
     ray = _ray(address)
     local = {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
+        _knock(address)
         ray.init(address, logging_level="WARNING", **(local if address == LOCAL else {}))
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise ValueError(f"ray is {address!r}, but no Ray answers there: {error}") from None
     try:
         has = ray.cluster_resources()
@@ -54,6 +56,13 @@ def _ray(address: str) -> Any:
     except ModuleNotFoundError:
         raise ValueError(f"ray is {address!r}, but Ray is not installed: pip install 'motive[ray]'") from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody is."""
+    if ":" in address:
+        host, port = address.removeprefix("ray://").split(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class RayWorker:
