@@ -1,4 +1,4 @@
-"""How long does the book-keeping of a large pool take? A store of made-up sketches, of parts as a run leaves them.
+"""The book-keeping around a large pool: how long, and in how much memory? Sketches are made up, parts are real.
 
     python benchmarks/store.py --clips 1000000 --shard-size 250 --json store.json
 
