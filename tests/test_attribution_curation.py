@@ -21,14 +21,15 @@ from motive.stages.curation import num_wanted
 from tests.tiny import small_params, write_masks, write_part_of_clips, write_stage
 
 MOTIONS = ["roll", "spin", "fall"]
-RECIPE = Recipe("sketches", 1, {"dim": 8}, {"latents": "abc"})
+SAME = {"dim": 8, "segments": 1}
+RECIPE = Recipe("sketches", 1, SAME, {"latents": "abc"})
 RANKING, SUBSET = Path("data/attribution/ranking.parquet"), Path("data/curation/subset.parquet")
 
 
 def sketch_of(motion: str, seed: int) -> torch.Tensor:
     """Clips of one motion point the same way, nearly."""
     near = torch.randn(8, generator=torch.Generator().manual_seed(seed))
-    return normalize(4 * torch.eye(8)[MOTIONS.index(motion)] + 0.2 * near, dim=0)
+    return normalize(4 * torch.eye(8)[MOTIONS.index(motion)] + 0.2 * near, dim=0)[None]
 
 
 def write_sketches(part: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
@@ -97,7 +98,7 @@ def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(
     monkeypatch.chdir(tmp_path)
     ids = write_part_of_clips("pool", MOTIONS * 2)
     clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(True)} for n, one in enumerate(ids)}
-    clips[ids[0]] = {"sketch": torch.zeros(8), "ok": torch.tensor(False)}
+    clips[ids[0]] = {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     clips[ids[1]]["sketch"] = clips.pop(ids[2])["sketch"] * float("nan")
     write_part(RECIPE, clips, {ids[2]: "the gradient is not finite"})
     publish(RECIPE, ids, 2, Path("data/pool/sketches"))
@@ -120,6 +121,7 @@ def test_the_same_input_gives_the_same_bytes(pool):
     names = {
         "influence.safetensors",
         "ranking.parquet",
+        "segments.parquet",
         "attribution.json",
         "best_and_worst.parquet",
         "best_and_worst.png",
@@ -144,11 +146,11 @@ def test_best_and_worst_have_their_motion_on_top(pool):
     ("other", "differs"),
     [
         (
-            Recipe("sketches", 1, {"dim": 8, "noise_seed": 1}, {"latents": "abc"}),
+            Recipe("sketches", 1, {**SAME, "noise_seed": 1}, {"latents": "abc"}),
             "params.noise_seed: None in",
         ),
-        (Recipe("sketches", 1, {"dim": 8}, {"latents": "xyz"}), "inputs.latents: abc in .*, xyz in"),
-        (Recipe("sketches", 2, {"dim": 8}, {"latents": "abc"}), "version: 1 in"),
+        (Recipe("sketches", 1, SAME, {"latents": "xyz"}), "inputs.latents: abc in .*, xyz in"),
+        (Recipe("sketches", 2, SAME, {"latents": "abc"}), "version: 1 in"),
     ],
 )
 def test_sketches_made_in_different_ways_are_refused(pool, other, differs):
@@ -165,7 +167,7 @@ def test_an_unknown_motion_is_refused_with_the_known_ones():
 def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
     ids = write_part_of_clips("queries", ["roll", "spin"])
     clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(n == 0)} for n, one in enumerate(ids)}
-    write_stage("queries", Recipe("sketches", 1, {"dim": 8}, {"latents": "abc"}), clips)
+    write_stage("queries", Recipe("sketches", 1, SAME, {"latents": "abc"}), clips)
     attribution.run(small_params())
     assert json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"] == 1
     assert ids[1] in caplog.text

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from motive.maths.exact import exact_cosines, keep_gradients
 from motive.maths.gradients import sketch_gradient
 from motive.maths.projection import Fastfood
 
@@ -10,7 +11,7 @@ from motive.maths.projection import Fastfood
 def model_and_projection() -> tuple[nn.Module, Fastfood]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 9), nn.GELU(), nn.Linear(9, 4))
-    return model, Fastfood({name: p.numel() for name, p in model.named_parameters()}, 32, 5)
+    return model, Fastfood(32, 5)
 
 
 def whole(model: nn.Module, projection: Fastfood, loss: torch.Tensor) -> torch.Tensor:
@@ -47,3 +48,21 @@ def test_frozen_parameters_do_not_count() -> None:
     everything = sketch_gradient(model(x).pow(2).mean(), model, projection)
     next(model.children()).requires_grad_(False)
     assert not torch.allclose(everything, sketch_gradient(model(x).pow(2).mean(), model, projection))
+
+
+def test_exact_cosines_are_those_of_whole_gradients():
+    model, _ = model_and_projection()
+    inputs = [torch.randn(3, 6) for _ in range(4)]
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return model(x).pow(2).mean()
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss(x), tuple(model.parameters()))])
+
+    kept = keep_gradients([loss(x) for x in inputs[:3]], model)
+    found = torch.stack([exact_cosines(loss(x), model, kept) for x in inputs])
+    rows = torch.stack([gradient(x) for x in inputs])
+    wanted = torch.nn.functional.cosine_similarity(rows[:, None], rows[None, :3], dim=-1)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found[:3].diag(), torch.ones(3))

@@ -3,47 +3,109 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import cosine_similarity
 
 from motive.maths import influence as room
-from motive.maths.influence import extremes, influence
+from motive.maths.influence import Method, extremes, influence, measure, segment_influence
+from motive.maths.packing import pack, unit, unpack
+
+METHODS: list[Method] = ["cosine", "centred", "preconditioned"]
 
 
-def unit(rows: int, seed: int) -> torch.Tensor:
-    return normalize(torch.randn(rows, 16, generator=torch.Generator().manual_seed(seed)), dim=1)
+def sketches(rows: int, seed: int, levels: int = 2) -> torch.Tensor:
+    """Unit sketches [rows, levels, 16] with something in common."""
+    rng = torch.Generator().manual_seed(seed)
+    common = torch.randn(levels, 16, generator=torch.Generator().manual_seed(99))
+    return unit(torch.randn(rows, levels, 16, generator=rng) + common)
 
 
-def test_is_the_cosine():
-    pool, queries = unit(7, 0), unit(3, 1)
-    found = influence(pool, queries, torch.ones(7, dtype=torch.bool))
-    torch.testing.assert_close(found, cosine_similarity(pool[:, None], queries[None], dim=-1))
+def all_ok(rows: int) -> torch.Tensor:
+    return torch.ones(rows, dtype=torch.bool)
+
+
+def test_is_the_mean_of_the_cosines_of_the_noise_levels():
+    pool, queries = sketches(7, 0), sketches(3, 1)
+    found = influence(pool, queries, all_ok(7))
+    torch.testing.assert_close(found, cosine_similarity(pool[:, None], queries[None], dim=-1).mean(-1))
     assert found.dtype == torch.float32
 
 
-def test_a_clip_has_influence_one_on_itself_in_half_precision_too():
-    pool = unit(5, 0)
-    ok = torch.ones(5, dtype=torch.bool)
-    torch.testing.assert_close(
-        influence(pool.half(), pool.half(), ok).diag(), torch.ones(5), atol=2e-3, rtol=0
-    )
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8", "bit"])
+def test_a_clip_has_influence_one_on_itself(method, storage):
+    pool, ok = pack(sketches(40, 0), storage), all_ok(40)
+    found = influence(pool, pool, ok, measure(pool, ok, method))
+    torch.testing.assert_close(found.diag(), torch.ones(40), atol=2e-3, rtol=0)
+    assert found.max() < 1.002
 
 
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_blocks_change_nothing(block, monkeypatch):
-    pool, queries, ok = unit(7, 0), unit(3, 1), torch.ones(7, dtype=torch.bool)
-    whole = influence(pool, queries, ok)
+    pool, queries = sketches(7, 0), sketches(3, 1)
+    whole = influence(pool, queries, all_ok(7))
     monkeypatch.setattr(room, "BLOCK", block)
-    torch.testing.assert_close(influence(pool, queries, ok), whole)
+    torch.testing.assert_close(influence(pool, queries, all_ok(7)), whole)
 
 
-def test_a_clip_that_is_not_ok_is_zero_and_leaves_the_others_alone():
-    pool, queries, ok = unit(4, 0), unit(3, 1), torch.tensor([True, False, True, True])
-    whole = influence(pool, queries, torch.ones(4, dtype=torch.bool))
+@pytest.mark.parametrize("method", METHODS)
+def test_a_clip_that_is_not_ok_is_zero_and_leaves_the_others_alone(method):
+    pool, queries, ok = sketches(6, 0), sketches(3, 1), torch.tensor([True, False, True, True, True, True])
+    others = pool[ok]
+    whole = influence(others, queries, all_ok(5), measure(others, all_ok(5), method))
     pool[1] = float("nan")
-    found = influence(pool, queries, ok)
+    found = influence(pool, queries, ok, measure(pool, ok, method))
     assert found.isfinite().all()
     assert not found[1].any()
-    torch.testing.assert_close(found[ok], whole[ok])
+    torch.testing.assert_close(found[ok], whole)
+
+
+def test_centred_takes_away_what_all_have_in_common():
+    pool, ok = sketches(500, 0), all_ok(500)
+    plain, centred = (influence(pool, pool, ok, measure(pool, ok, how)) for how in METHODS[:2])
+    apart = ~torch.eye(500, dtype=torch.bool)
+    assert plain[apart].mean() > 0.3
+    assert abs(centred[apart].mean()) < 0.01
+
+
+def test_preconditioned_is_blind_to_a_linear_change_of_the_sketches_as_damping_goes_to_zero():
+    """Whitened on both sides: an invertible map of all sketches changes nothing."""
+    rng = torch.Generator().manual_seed(5)
+    pool, change = torch.randn(200, 1, 16, generator=rng), torch.randn(16, 16, generator=rng)
+    ok = all_ok(200)
+    one, other = (
+        influence(x, x[:9], ok, measure(x, ok, "preconditioned", 1e-9)) for x in (pool, pool @ change)
+    )
+    torch.testing.assert_close(one, other, atol=5e-3, rtol=0)
+
+
+def test_much_damping_is_centred():
+    pool, ok = sketches(60, 0), all_ok(60)
+    damped = influence(pool, pool, ok, measure(pool, ok, "preconditioned", 1e6))
+    torch.testing.assert_close(
+        damped, influence(pool, pool, ok, measure(pool, ok, "centred")), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_segments_add_up_to_their_clip(method):
+    rng = torch.Generator().manual_seed(3)
+    parts = torch.randn(20, 4, 2, 16, generator=rng)
+    length = parts.sum(1, keepdim=True).norm(dim=-1, keepdim=True) * 2**0.5
+    pool, queries, ok = unit(parts.sum(1)), sketches(5, 1), all_ok(20)
+    how = measure(pool, ok, method)
+    added = segment_influence(parts / length, queries, how)
+    torch.testing.assert_close(added.sum(1), influence(pool, queries, ok, how).mean(1), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("storage", "least"), [("float32", 1), ("float16", 0.9999), ("int8", 0.9998), ("bit", 0.75)]
+)
+def test_packed_sketches_keep_their_direction_and_are_of_unit_norm(storage, least):
+    whole = unit(torch.randn(9, 3, 512, generator=torch.Generator().manual_seed(0)))
+    read = unpack(pack(whole, storage))
+    assert cosine_similarity(read.flatten(1), whole.flatten(1)).min() >= least - 1e-6
+    torch.testing.assert_close(read.flatten(1).norm(dim=1), torch.ones(9), atol=1e-3, rtol=0)
+    torch.testing.assert_close(read.norm(dim=-1), torch.full((9, 3), 3**-0.5), atol=1e-3, rtol=0)
 
 
 def test_extremes_are_the_ends_of_each_motions_own_order():

@@ -252,7 +252,12 @@ SHAPES = {
     "optical_flow": {"flow": ("F16", (5, 2, 8, 8))},
     "masks": {"mask": ("F16", SHAPE[1:])},
     "latents": {"latent": ("F16", SHAPE)},
-    "sketches": {"sketch": ("F32", (DIM,)), "loss": ("F32", (1,)), "ok": ("BOOL", ())},
+    "sketches": {
+        "sketch": ("F32", (1, DIM)),
+        "loss": ("F32", (1,)),
+        "norm": ("F32", (1,)),
+        "ok": ("BOOL", ()),
+    },
 }
 STREAMS = [(stage, part) for stage in SHAPES for part in PARTS if (stage, part) != ("sketches", "heldout")]
 

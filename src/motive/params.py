@@ -97,15 +97,29 @@ class Latents(Section):
 
 class Sketches(Section):
     sigmas: tuple[Sigma, ...] = Field(
-        min_length=1, strict=False, description="noise levels; each is sketched and normalised, then averaged"
+        min_length=1, strict=False, description="noise levels; each has a sketch of its own"
     )
     noise_seed: Seed = Field(description="one noise for every clip")
-    projection: Literal["fastfood"] = Field(description="how a gradient becomes a sketch")
-    dim: Count = Field(description="numbers in a sketch")
+    parameters: Text = Field(description="all, attention, temporal, lora, or a regular expression of names")
+    gradient_checkpointing: bool = Field(description="less memory, a third more time, the same numbers")
+    projection: Literal["fastfood", "fold", "count_sketch"] = Field(
+        description="how a gradient becomes a sketch; fastfood: the paper"
+    )
+    dim: Count = Field(description="numbers in a sketch, a power of two")
     projection_seed: Seed = Field(description="of the random projection")
+    storage: Literal["float32", "float16", "int8", "bit"] = Field(
+        description="number type of the pool's sketches; queries have float32"
+    )
+    segments: Count = Field(description="parts of a clip that are told apart; each costs a backward pass")
 
 
 class Attribution(Section):
+    method: Literal["cosine", "centred", "preconditioned"] = Field(
+        description="cosine: the paper; centred: less the pool's mean; preconditioned: then by its covariance"
+    )
+    damping: Positive = Field(
+        description="for preconditioned: in mean eigenvalues; more is nearer to centred"
+    )
     percentile: float = Field(gt=0, lt=100, description="a query votes for clips above this percentile")
     motion: Text = Field(description="all: generalist; one motion of the queries: specialist")
 

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
@@ -114,8 +114,7 @@ def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
     clip_ids: list[str] = []
     tensor = torch.empty(0)
     for path in shard_paths(folder):
-        with _opened(path) as (shard, ids):
-            rows = shard.get_tensor(name)
+        ids, rows = read_ids(path), read_column(path, name)
         if not clip_ids:  # one allocation: joined at the end, a million sketches would be there twice
             tensor = rows.new_empty(read_manifest(folder)["num_clips"], *rows.shape[1:])
         tensor[len(clip_ids) : len(clip_ids) + len(ids)] = rows
@@ -123,18 +122,27 @@ def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
     return clip_ids, tensor
 
 
-def summarise(folder: Path, name: str) -> pd.DataFrame:
+def read_column(path: Path, name: str) -> torch.Tensor:
+    """All rows of one tensor of one shard, if its clips have it in one shape."""
+    with _opened(path) as (shard, _):
+        return shard.get_tensor(name)
+
+
+def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor.float) -> pd.DataFrame:
     """One row a clip, for checks: `clip_id`, `finite`, `min`, `max`, `norm` of a tensor; `ok` if there.
 
-    An empty tensor is not finite.
+    `read` makes floats of what is stored. An empty tensor is not finite.
     """
     columns = ["clip_id", "finite", "min", "max", "norm"]
-    rows = [_summary(*clip, name) for path in shard_paths(folder) for clip in read_shard(path)]
+    rows = [
+        _summary(clip_id, read(clip[name]), clip)
+        for path in shard_paths(folder)
+        for clip_id, clip in read_shard(path)
+    ]
     return pd.DataFrame(rows, columns=[*columns, "ok"] if rows and "ok" in rows[0] else columns)
 
 
-def _summary(clip_id: str, tensors: Tensors, name: str) -> dict[str, Any]:
-    values = tensors[name].float()
+def _summary(clip_id: str, values: torch.Tensor, tensors: Tensors) -> dict[str, Any]:
     low, high = (values.min().item(), values.max().item()) if values.numel() else (torch.nan, torch.nan)
     finite = isfinite(low) and isfinite(high)  # both pass NaN on
     row = {"clip_id": clip_id, "finite": finite, "min": low, "max": high, "norm": values.norm().item()}

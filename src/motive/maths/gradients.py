@@ -1,29 +1,42 @@
-"""One clip's gradient, sketched while it is made."""
+"""One clip's gradient, read parameter by parameter while it is made."""
+
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from motive.maths.projection import Fastfood
+from motive.maths.projection import Projection
+
+Take = Callable[[str, Tensor], None]
 
 
-def sketch_gradient(loss: Float[Tensor, ""], model: nn.Module, projection: Fastfood) -> Float[Tensor, "D"]:
-    """The projected gradient of a loss over all trainable parameters.
+def read_gradient(loss: Float[Tensor, ""], model: nn.Module, take: Take, keep_graph: bool = False) -> None:
+    """Call `take(name, gradient)` for each trained parameter that the loss depends on.
 
-    Each parameter's gradient is projected and dropped as soon as it is whole, so the whole gradient never
+    As soon as a parameter's gradient is whole it is handed over and dropped, so the whole gradient never
     exists: the peak is the largest parameter.
     """
-    total = projection.zeros()
 
-    def take(name: str, parameter: nn.Parameter) -> None:
+    def hand_over(name: str, parameter: nn.Parameter) -> None:
         assert parameter.grad is not None
-        projection.add(total, name, parameter.grad)
+        take(name, parameter.grad)
         parameter.grad = None
 
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    hooks = [p.register_post_accumulate_grad_hook(lambda p, name=name: take(name, p)) for name, p in trained]
+    hooks = [
+        p.register_post_accumulate_grad_hook(lambda p, name=name: hand_over(name, p)) for name, p in trained
+    ]
     try:
-        loss.backward()
+        loss.backward(retain_graph=keep_graph)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def sketch_gradient(
+    loss: Float[Tensor, ""], model: nn.Module, projection: Projection, keep_graph: bool = False
+) -> Float[Tensor, "D"]:
+    """The projected gradient of a loss over all trained parameters."""
+    total = projection.zeros()
+    read_gradient(loss, model, lambda name, gradient: projection.add(total, name, gradient), keep_graph)
     return projection.close(total)

@@ -1,27 +1,83 @@
-"""Influence of pool clips on query clips: the cosine of their sketches."""
+"""Influence of pool clips on query clips: the cosine of their sketches, as they are or after a change of
+measure that the pool itself gives."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Shaped
 from torch import Tensor
 
-BLOCK = 65_536  # pool clips at a time: what is held beside the result
+from motive.maths.packing import unit, unpack
+
+BLOCK = 8_192  # pool clips at a time: what is held beside the result
+SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of
+
+Method = Literal["cosine", "centred", "preconditioned"]
+Measure = Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]]
 
 
 def influence(
-    pool: Float[Tensor, "N D"], queries: Float[Tensor, "Q D"], ok: Bool[Tensor, "N"]
+    pool: Shaped[Tensor, "N K D_stored"],
+    queries: Shaped[Tensor, "Q K D_stored"],
+    ok: Bool[Tensor, "N"],
+    measured: Measure | None = None,
 ) -> Float32[Tensor, "N Q"]:
-    """Cosine of unit-norm sketches, block by block; a row that is not ok is zero, whatever it holds."""
+    """Mean over the noise levels of the cosine, block by block; a row that is not ok is zero."""
+
+    def rows_of(stored: Tensor) -> Tensor:
+        sketches = unpack(stored)
+        return (unit(measured(sketches)) if measured else sketches).flatten(1)
+
+    columns = rows_of(queries).T
     result = torch.zeros(len(pool), len(queries))
-    columns = queries.float().T
     for start in range(0, len(pool), BLOCK):
         rows = slice(start, start + BLOCK)
         # Chosen, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
-        result[rows] = torch.where(ok[rows, None], pool[rows].float() @ columns, 0.0)
+        result[rows] = torch.where(ok[rows, None], rows_of(pool[rows]) @ columns, 0.0)
     return result
+
+
+def measure(
+    pool: Shaped[Tensor, "N K D_stored"], ok: Bool[Tensor, "N"], method: Method, damping: float = 1.0
+) -> Measure | None:
+    """The linear change of sketches after which their cosine is taken.
+
+    cosine: none (the paper). centred: the pool's mean is subtracted, so that what all clips teach does not
+    count. preconditioned: then (F + damping * mean eigenvalue)^-1/2 on both sides, F the pool's second
+    moment at each noise level: directions in which all clips push count less (a Fisher matrix of sketches).
+    """
+    if method == "cosine":
+        return None
+    chosen = ok.nonzero()[:, 0]
+    chosen = chosen[:: -(-len(chosen) // SAMPLE) or 1]
+    some = unpack(pool[chosen])
+    mean = some.mean(0)
+    if method == "centred":
+        return lambda sketches: sketches - mean
+    moment = torch.einsum("nkd,nke->kde", some - mean, some - mean).double() / max(1, len(some))
+    values, vectors = torch.linalg.eigh(moment)
+    least = damping * values.clamp_min(0).mean(-1, keepdim=True) + 1e-12
+    root = ((vectors * (values.clamp_min(0) + least).rsqrt()[:, None]) @ vectors.mT).float()
+    return lambda sketches: torch.einsum("...kd,kde->...ke", sketches - mean, root)
+
+
+def segment_influence(
+    segments: Float[Tensor, "N S K D"],
+    queries: Shaped[Tensor, "Q K D_stored"],
+    measured: Measure | None,
+) -> Float32[Tensor, "N S"]:
+    """What each segment adds to its clip's mean influence on the queries; over the segments it adds up to it.
+
+    `segments` add up to the clip's sketch (of which they are shares, and therefore not of unit norm).
+    """
+    measured = measured or (lambda sketches: sketches)
+    wanted = unit(measured(unpack(queries))).mean(0)  # [K,D]
+    nothing = measured(torch.zeros_like(wanted))
+    parts = measured(segments.float()) - nothing + nothing / segments.shape[1]
+    length = parts.sum(1).norm(dim=-1).clamp_min(1e-30) * wanted.shape[0] ** 0.5
+    return torch.einsum("nskd,nk,kd->ns", parts, 1 / length, wanted)
 
 
 class Extreme(NamedTuple):

@@ -13,12 +13,12 @@ from safetensors.torch import save
 
 from motive.formats.clips import STILL, clip_path, clip_span, read_clips
 from motive.formats.pictures import write_png
-from motive.formats.shards import read_manifest, read_stacked
+from motive.formats.shards import read_column, read_ids, read_manifest, read_stacked, shard_paths
 from motive.formats.sheets import Strip, spread, strip_sheet
 from motive.formats.tables import read_table, write_table
 from motive.formats.video import read_frames
-from motive.maths.influence import extremes, influence
-from motive.maths.ranking import mean_influence, rank, votes
+from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
+from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
 from motive.params import Clips, Params
 
 log = logging.getLogger("motive")
@@ -42,14 +42,17 @@ def run(params: Params) -> None:
     voters = choose_voters(queries["motion"].tolist(), params.attribution.motion)
     log.info("attribution: %d of %d pool clips are ok, %d queries vote", ok.sum(), len(pool), len(voters))
 
-    matrix = influence(sketches, asked, torch.from_numpy(ok)).numpy()
-    ranking = _ranking(pool, matrix[:, voters], ok, params.attribution.percentile)
+    how, fine = params.attribution, torch.from_numpy(ok)
+    measured = measure(sketches, fine, how.method, how.damping)
+    matrix = influence(sketches, asked, fine, measured).numpy()
+    ranking = _ranking(pool, matrix[:, voters], ok, how.percentile)
     from motive.checks import check  # loads for seconds
 
     check("ranking", ranking, file=OUT / "ranking.parquet", pool=pool, num_queries=len(voters))
     best_and_worst = _best_and_worst(pool, queries, matrix, ok)
     _write_influence(matrix, ok, pool, queries, voters)
     write_table(OUT / "ranking.parquet", ranking)
+    write_table(OUT / "segments.parquet", _segments(pool, asked[voters], measured, ok, params.clips))
     write_table(OUT / "best_and_worst.parquet", best_and_worst)
     write_png(OUT / "best_and_worst.png", _picture(best_and_worst, pool, queries, params.clips))
     _write_summary(ranking, queries.iloc[voters], params)
@@ -78,26 +81,27 @@ def _flat(manifest: dict) -> dict[str, Any]:
     settings = {
         f"{group}.{key}": value for group in ("params", "inputs") for key, value in manifest[group].items()
     }
+    settings.pop("params.storage", None)  # the same sketches in other number types
     return settings | {"version": manifest["version"]}
 
 
 def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
-    """ok bool [N] and sketches [N,D] in the order of the clip table; a clip without a sketch is not ok."""
+    """ok bool [N] and packed sketches [N,K,D] in the order of the clip table; without a sketch: not ok."""
     clip_ids, found = read_stacked(folder, "sketch")
     if not clip_ids:
         raise ValueError(f"{folder} holds no sketch: see {folder / 'failures.parquet'} for the reasons")
     row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
     rows = np.array([row_of.get(clip_id, -1) for clip_id in clips["clip_id"]])
-    fine = (read_stacked(folder, "ok")[1] & found.isfinite().all(dim=1)).numpy()
+    fine = (read_stacked(folder, "ok")[1] & found.flatten(1).isfinite().all(dim=1)).numpy()
     if clip_ids == clips["clip_id"].tolist():
         return fine, found
-    sketches = torch.zeros(len(clips), found.shape[1])
-    sketches[torch.from_numpy(rows >= 0)] = found[torch.from_numpy(rows[rows >= 0])].float()
+    sketches = found.new_zeros(len(clips), *found.shape[1:])
+    sketches[torch.from_numpy(rows >= 0)] = found[torch.from_numpy(rows[rows >= 0])]
     return np.where(rows >= 0, fine[rows], False), sketches
 
 
 def _usable(queries: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, torch.Tensor]:
-    """The queries that are ok, and their sketches [Q,D]."""
+    """The queries that are ok, and their packed sketches [Q,K,D]."""
     ok, sketches = _aligned(queries, folder)
     usable: Any = queries[ok]
     if not ok.all():
@@ -132,10 +136,14 @@ def choose_voters(motions: list[str], wanted: str) -> list[int]:
 
 
 def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile: float) -> pd.DataFrame:
+    """Best first; `rank_against` 0 is the clip that most queries are worst taught by."""
     count, mean = votes(matrix, ok, percentile), mean_influence(matrix)
-    clip_ids = pool["clip_id"].tolist()
+    clip_ids, against = pool["clip_id"].tolist(), votes_against(matrix, ok, percentile)
     table = pd.DataFrame({"clip_id": clip_ids, "rank": rank(count, mean, ok, clip_ids), "votes": count})
-    table["influence"] = np.where(ok, mean, np.nan).astype(np.float32)
+    table["rank_against"], table["votes_against"] = rank(against, -mean, ok, clip_ids), against
+    for name, values in zip(("influence", "low", "high"), (mean, *interval(matrix)), strict=True):
+        name = name if name == "influence" else f"influence_{name}"
+        table[name] = np.where(ok, values, np.nan).astype(np.float32)
     table["ok"], table["reason"] = ok, _reasons(clip_ids, ok)
     return table.sort_values("rank", ignore_index=True)
 
@@ -151,6 +159,23 @@ def _reasons(clip_ids: list[str], ok: np.ndarray) -> list[str]:
     lost = "an earlier stage has no result for it"
     reasons = [STILL if clip_id in sketched else failed.get(clip_id, lost) for clip_id in clip_ids]
     return ["" if fine else reason for fine, reason in zip(ok, reasons, strict=True)]
+
+
+def _segments(
+    pool: pd.DataFrame, asked: torch.Tensor, measured: Measure | None, ok: np.ndarray, clips: Clips
+) -> pd.DataFrame:
+    """`clip_id`, `segment`, `start` and `end` in seconds of the clip, and what the segment adds to the clip's
+    mean influence; without rows where `sketches.segments` is 1."""
+    rows, folder = [], Path("data/pool/sketches")
+    fine = set(pool["clip_id"].to_numpy()[ok]) if read_manifest(folder)["params"]["segments"] > 1 else set()
+    for path in shard_paths(folder) if fine else ():
+        ids, shares = read_ids(path), read_column(path, "segments")
+        kept = torch.tensor([clip_id in fine for clip_id in ids])
+        added = segment_influence(shares[kept], asked, measured)
+        seconds = np.linspace(0, clips.num_frames / clips.fps, added.shape[1] + 1).round(3)
+        for clip_id, values in zip(np.array(ids)[kept.numpy()], added.tolist(), strict=True):
+            rows += [(clip_id, s, seconds[s], seconds[s + 1], value) for s, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["clip_id", "segment", "start", "end", "influence"])
 
 
 def _best_and_worst(

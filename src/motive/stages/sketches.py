@@ -4,15 +4,18 @@ import logging
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from motive.adapters import backbones
+from motive.adapters.trained import choose_parameters
 from motive.formats.clips import read_clips
 from motive.formats.shards import (
     Recipe,
+    Tensors,
     failed,
     locate,
     pending,
@@ -23,15 +26,18 @@ from motive.formats.shards import (
     write_part,
 )
 from motive.formats.tables import read_table
-from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
+from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
 from motive.maths.gradients import sketch_gradient
-from motive.maths.projection import Fastfood
+from motive.maths.packing import BYTES, pack, unpack
+from motive.maths.plan import Plan
+from motive.maths.projection import KINDS, Projection
+from motive.maths.segments import segment_masks
 from motive.params import Params
 from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of `sketch` or `loss` changes
+VERSION = 2  # raise it when the meaning of a tensor changes
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,8 @@ class Work:
     recipe: Recipe
     model: tuple[str, str, str]  # path, dtype, device
     max_tokens: int
-    sigmas: tuple[float, ...]
-    noise_seed: int
-    dim: int
-    projection_seed: int
+    plan: Plan
+    settings: dict[str, Any]  # the section `sketches` of params.yaml
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ def run(part: str, params: Params) -> None:
     chunks = [Chunk({i: latents[i] for i in chunk}, {i: masks[i] for i in chunk}) for chunk in ids]
     todo = sum(map(len, ids))
     log.info("sketches %s: %d to make, %d known; sigmas %s", part, todo, len(clip_ids) - todo, list(s.sigmas))
+    storage = work.settings["storage"]
+    size = len(s.sigmas) * s.dim * BYTES[storage]
+    log.info("sketches %s: %s, %d numbers as %s: %g bytes a clip", part, s.projection, s.dim, storage, size)
     do, label = partial(sketch_chunk, work), f"sketches {part}"
     deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
@@ -83,12 +90,16 @@ def run(part: str, params: Params) -> None:
 def make_work(params: Params, folder: Path) -> Work:
     """Latents and masks stand for all they were made from; of the model only the transformer matters."""
     s, model, max_tokens = params.sketches, params.model, params.latents.max_tokens
-    settings = {**s.model_dump(mode="json"), "dtype": model.dtype, "max_tokens": max_tokens}
+    plan = Plan(s.sigmas, s.noise_seed)
+    same = {"gradient_checkpointing"}  # it costs time and changes nothing
+    stored = s.storage if folder.name == "pool" else "float32"  # queries are few
+    settings = s.model_dump(mode="json", exclude=same) | {"storage": stored}
+    settings |= {"dtype": model.dtype, "max_tokens": max_tokens}
     inputs = {name: read_manifest(folder / name)["digest"] for name in ("latents", "masks")}
-    inputs |= {"model": backbones.fingerprint(model.path, "transformer")}
+    inputs |= {"model": backbones.fingerprint(model.path, "transformer"), "plan": plan.digest}
     where = (model.path, model.dtype, model.device)
-    recipe = Recipe("sketches", VERSION, settings, inputs)
-    return Work(recipe, where, max_tokens, s.sigmas, s.noise_seed, s.dim, s.projection_seed)
+    how = s.model_dump() | {"storage": stored}
+    return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, plan, how)
 
 
 def _pass_on(recipe: Recipe, folder: Path) -> None:
@@ -105,53 +116,91 @@ def _pass_on(recipe: Recipe, folder: Path) -> None:
 def _check(part: str, out: Path, failures: pd.DataFrame) -> None:
     from motive.checks import check
 
-    table = summarise(out, "sketch")
+    table = summarise(out, "sketch", unpack)
     check("sketches", table, clips=read_clips(part), failures=failures, file=out)
     num_ok = int(table["ok"].to_numpy(bool).sum())
     log.info("sketches %s: %d ok, %d still, %d failed", part, num_ok, len(table) - num_ok, len(failures))
     log.info("look at %s; when pool and queries are done: motive attribution", out / "manifest.json")
 
 
+# ---- one clip
+
+
 @lru_cache(maxsize=1)
-def _loaded(model: tuple[str, str, str], dim: int, seed: int) -> tuple[nn.Module, Fastfood]:
-    transformer = backbones.load_transformer(*model)
-    sizes = {name: p.numel() for name, p in transformer.named_parameters()}
-    return transformer, Fastfood(sizes, dim, seed, model[2])
+def load(
+    model: tuple[str, str, str], parameters: str, checkpointing: bool, projection: tuple[str, int, int]
+) -> tuple[nn.Module, Projection]:
+    """The transformer with the chosen parameters trainable, and the projection (kind, dim, seed)."""
+    transformer: Any = backbones.load_transformer(*model)
+    choose_parameters(transformer, parameters, seed=projection[2])
+    if checkpointing:
+        transformer.enable_gradient_checkpointing()
+        transformer.train()  # no layer of it behaves otherwise in training, but only then it checkpoints
+    kind, dim, seed = projection
+    return transformer, KINDS[kind](dim, seed, model[2])
 
 
 def sketch_chunk(work: Work, chunk: Chunk) -> int:
     """Sketch one chunk and keep it; returns its number of clips."""
-    model, projection = _loaded(work.model, work.dim, work.projection_seed)
     masks = dict(read_clip_tensors(chunk.masks, list(chunk.masks)))
     done, failures = {}, {}
     for clip_id, tensors in read_clip_tensors(chunk.latents, list(chunk.latents)):
-        mask = masks[clip_id]["mask"]
-        if not mask.any():  # nothing moves: its motion-weighted loss is zero, and so is the gradient
-            zero = torch.zeros(work.dim)
-            done[clip_id] = {"sketch": zero, "loss": torch.zeros(len(work.sigmas)), "ok": torch.tensor(False)}
-            continue
-        sketch, loss = sketch_clip(work, model, projection, tensors["latent"], tensors["text"], mask)
-        if sketch.isfinite().all():
-            done[clip_id] = {"sketch": sketch, "loss": loss, "ok": torch.tensor(True)}
-        else:
-            failures[clip_id] = f"the gradient is not finite (loss {loss.tolist()})"
+        try:
+            done[clip_id] = sketch_clip(work, tensors["latent"], tensors["text"], masks[clip_id]["mask"])
+        except FloatingPointError as error:
+            failures[clip_id] = str(error)
     write_part(work.recipe, done, failures)
     return len(chunk.latents)
 
 
-def sketch_clip(
-    work: Work, model: nn.Module, projection: Fastfood, latent: Tensor, text: Tensor, mask: Tensor
+def sketch_clip(work: Work, latent: Tensor, text: Tensor, mask: Tensor) -> Tensors:
+    """latent [C,T,h,w], text [S,E], mask [T,h,w] -> what the store keeps of one clip.
+
+    `sketch` [K,D], packed; `loss` and `norm` (of the gradient, as the sketch has it) f32 [K]; `ok`: something
+    moves. With segments: `segments` f16 [S,K,D], which add up to the sketch.
+
+    Raises:
+        FloatingPointError: a loss or a gradient is not finite.
+    """
+    s, device, K = work.settings, work.model[2], len(work.plan.sigmas)
+    model, projection = load(
+        work.model,
+        s["parameters"],
+        s["gradient_checkpointing"],
+        (s["projection"], s["dim"], s["projection_seed"]),
+    )
+    if not mask.any():  # nothing moves: its motion-weighted loss is zero, and so is the gradient
+        parts, losses = torch.zeros(s["segments"], K, s["dim"]), torch.zeros(K)
+    else:
+        z, e = latent.float().to(device), backbones.padded([text.float()], work.max_tokens).to(device)
+        masks = segment_masks(mask.float().to(device), s["segments"])
+        parts, losses = _gradients(work.plan, model, projection, z, e, masks)
+    whole = parts.sum(0)
+    norm = whole.norm(dim=-1)
+    kept = {"sketch": pack(whole, s["storage"]), "loss": losses, "norm": norm, "ok": mask.any()}
+    if s["segments"] > 1:
+        kept["segments"] = (parts / (norm[:, None].clamp_min(1e-30) * K**0.5)).half()
+    return kept
+
+
+def _gradients(
+    plan: Plan, model: nn.Module, projection: Projection, z: Tensor, e: Tensor, masks: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """latent [C,T,h,w], text [S,E], mask [T,h,w] -> unit sketch [D] and the loss at each sigma [K]."""
-    device = work.model[2]
-    z, W = latent.float().to(device), mask.float().to(device)
-    e = backbones.padded([text.float()], work.max_tokens).to(device)
+    """The projected gradients f32 [S,K,D] of each segment at each noise level, and the losses f32 [K]."""
     C, T, h, w = z.shape
-    eps = common_noise(work.noise_seed, (C, T, h, w)).to(device)
-    sketches, losses = [], []
-    for sigma in work.sigmas:
-        v = backbones.velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma], device=device), e)[0]
-        loss = motion_weighted_loss(v, target_velocity(z, eps), W)
-        sketches.append(nn.functional.normalize(sketch_gradient(loss, model, projection), dim=0))
-        losses.append(loss.detach())
-    return nn.functional.normalize(torch.stack(sketches).mean(0), dim=0).cpu(), torch.stack(losses).cpu()
+    eps = plan.noise((C, T, h, w)).to(z.device)
+    sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
+    losses = torch.zeros(len(plan.sigmas))
+    for k, sigma in enumerate(plan.sigmas):
+        v = backbones.velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma], device=z.device), e)[
+            0
+        ]
+        for s, W in enumerate(masks):
+            loss = motion_weighted_loss(v, target_velocity(z, eps), W)
+            if not loss.isfinite():
+                raise FloatingPointError(f"the loss at sigma {sigma:g} is not finite ({loss.item()})")
+            sketches[s, k] = sketch_gradient(loss, model, projection, keep_graph=s + 1 < len(masks)).cpu()
+            losses[k] += loss.detach().cpu()
+        if not sketches[:, k].isfinite().all():
+            raise FloatingPointError(f"the gradient at sigma {sigma:g} is not finite (loss {losses[k]:g})")
+    return sketches, losses

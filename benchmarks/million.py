@@ -1,0 +1,109 @@
+"""A query against a million clips: seconds and memory. Numbers for docs/benchmarks.md.
+
+    python benchmarks/million.py --json million.json
+
+Writes a store of random sketches, 512 numbers of float16 a clip, as the sketches stage publishes them, and
+measures what a user waits for in a process of its own: read the store, influence of one new query, votes,
+ranking; then the same for the attribution of fifty queries with a table of a million rows.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from rich.console import Console
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from motive.formats.shards import read_stacked
+from motive.formats.tables import read_table, write_table
+from motive.maths.influence import influence
+from motive.maths.packing import unit
+from motive.maths.ranking import interval, mean_influence, rank, votes
+
+DIM, SHARD = 512, 4096
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    num_clips: Annotated[int, typer.Option(min=1, help="Clips in the store.")] = 1_000_000,
+    store: Annotated[Path | None, typer.Option(help="Measure here; for the script itself.")] = None,
+) -> None:
+    """Write a store, measure in a new process, print."""
+    if store:
+        print(json.dumps(measure(store)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        write_store(Path(name), num_clips)
+        command = [sys.executable, __file__, "--store", name]
+        numbers = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    numbers |= {"num_clips": num_clips, "dim": DIM}
+    Console().print(numbers)
+    if json_file:
+        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+
+
+def write_store(folder: Path, num_clips: int) -> None:
+    """A published folder of sketches and its clip table."""
+    rng, names = torch.Generator().manual_seed(0), []
+    clip_ids = [f"{n:016x}" for n in range(num_clips)]
+    for start in tqdm(range(0, num_clips, SHARD), desc="store", unit="shard", mininterval=5):
+        ids = clip_ids[start : start + SHARD]
+        sketch = unit(torch.randn(len(ids), 1, DIM, generator=rng)).half()
+        names.append(f"{start:08d}-{start + len(ids):08d}.safetensors")
+        tensors = {"sketch": sketch, "ok": torch.ones(len(ids), dtype=torch.bool)}
+        save_file(tensors, folder / names[-1], {"motive": json.dumps({"clip_ids": ids})})
+    (folder / "manifest.json").write_text(json.dumps({"shards": names}))
+    write_table(folder / "clips.parquet", pd.DataFrame({"clip_id": clip_ids, "caption": "a ball rolls"}))
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Seconds of each step, and the peak."""
+    torch.set_num_threads(2)
+    queries = unit(torch.randn(50, 1, DIM, generator=torch.Generator().manual_seed(1)))
+    numbers, start = {}, time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal start
+        numbers[name], start = time.perf_counter() - start, time.perf_counter()
+
+    clip_ids, pool = read_stacked(folder, "sketch")
+    ok = read_stacked(folder, "ok")[1]
+    lap("read_seconds")
+    one = influence(pool, queries[:1], ok).numpy()
+    lap("influence_seconds")
+    count = votes(one, ok.numpy(), 90.0)
+    order = rank(count, mean_influence(one), ok.numpy(), clip_ids)
+    lap("rank_seconds")
+    numbers["query_seconds"] = sum(numbers.values())
+    assert len(order) == len(pool)
+    table = read_table(folder / "clips.parquet")
+    table["rank"] = order
+    write_table(folder / "ranking.parquet", table.sort_values("rank", ignore_index=True))
+    lap("table_seconds")
+    fifty = influence(pool, queries, ok).numpy()
+    rank(votes(fifty, ok.numpy(), 90.0), mean_influence(fifty), ok.numpy(), clip_ids)
+    lap("fifty_queries_seconds")
+    numbers["peak_gb"] = peak_gb()
+    interval(fifty)
+    lap("interval_seconds")
+    numbers["peak_gb_all"] = peak_gb()
+    return {name: float(np.round(value, 3)) for name, value in numbers.items()}
+
+
+def peak_gb() -> float:
+    """Largest resident size of this process so far."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024**2
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,153 @@
+"""What does a sketch cost beside the forward and backward pass it comes from? Numbers for docs/benchmarks.md.
+
+    python benchmarks/sketch_cost.py --json sketch_cost.json
+
+One clip through a `WanTransformer3DModel` with random weights, in turns: a bare forward and backward pass,
+and the same with each projection in its hooks. Then each alone in a process of its own, for memory.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from motive.maths.denoising import motion_weighted_loss
+from motive.maths.gradients import read_gradient, sketch_gradient
+from motive.maths.projection import KINDS, Projection
+from motive.params import load_params
+
+LATENT, TEXT = (16, 7, 32, 32), (64, 512)  # 7 x 16 x 16 = 1,792 tokens
+WAYS = {"fastfood": ("fastfood", 512), "fastfood_2048": ("fastfood", 2048)}
+WAYS |= {"count_sketch": ("count_sketch", 16384), "fold": ("fold", 16384)}
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each way once.")] = 9,
+    only: Annotated[
+        str, typer.Option(help="Run one way once and print its memory; for the script itself.")
+    ] = "",
+) -> None:
+    """Time and memory of a sketch against those of its backward pass; print a table."""
+    torch.set_num_threads(1)
+    if only:
+        print(json.dumps(memory(only)))
+        return
+    model = build()
+    works = {"plain": partial(plain, model)} | {
+        name: partial(sketched, model, KINDS[kind](dim, 0)) for name, (kind, dim) in WAYS.items()
+    }
+    for work in works.values():
+        work()
+    columns = np.array([turn(works) for _ in range(rounds)]).T
+    times = dict(zip(works, columns, strict=True))
+    peaks = {name: json.loads(alone(name)) for name in works}
+    numbers: dict[str, float] = {
+        "num_tokens": LATENT[1] * LATENT[2] * LATENT[3] // 4,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "seconds_plain": float(np.median(times["plain"])),
+    }
+    table = Table("pass", "time / plain", "least", "most", "MB above the model", "memory / plain")
+    for name in WAYS:
+        ratio, memory_ratio = times[name] / times["plain"], peaks[name]["above"] / peaks["plain"]["above"]
+        numbers |= {f"time_{name}": float(np.median(ratio)), f"memory_{name}": memory_ratio}
+        cells = [f"{x:.3f}" for x in (np.median(ratio), ratio.min(), ratio.max())]
+        table.add_row(name, *cells, f"{peaks[name]['above']:.0f}", f"{memory_ratio:.3f}")
+    shipped = load_params().sketches.projection
+    numbers |= {
+        "sketch_over_backward": numbers[f"time_{shipped}"],
+        "peak_memory_ratio": numbers[f"memory_{shipped}"],
+    }
+    numbers["sketch_over_backward_worst"] = max(numbers[f"time_{name}"] for name in WAYS)
+    Console().print(table)
+    Console().print(numbers)
+    if json_file:
+        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+
+
+def build() -> torch.nn.Module:
+    """A transformer of the real class, 17 million parameters."""
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+
+    torch.manual_seed(0)
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=4,
+        attention_head_dim=64,
+        in_channels=LATENT[0],
+        out_channels=LATENT[0],
+        text_dim=TEXT[1],
+        freq_dim=128,
+        ffn_dim=1024,
+        num_layers=14,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=64,
+    )
+
+
+def loss_of(model: torch.nn.Module) -> torch.Tensor:
+    """The forward pass: the motion-weighted loss of a made-up clip."""
+    rng = torch.Generator().manual_seed(0)
+    z, target = (torch.randn(LATENT, generator=rng) for _ in range(2))
+    text, W = torch.randn(1, *TEXT, generator=rng), torch.rand(LATENT[1:], generator=rng)
+    v = model(z[None], torch.tensor([751.0]), text, return_dict=False)[0][0]
+    return motion_weighted_loss(v, target, W)
+
+
+def plain(model: torch.nn.Module) -> None:
+    """Forward and backward; gradients are freed as they come."""
+    read_gradient(loss_of(model), model, lambda name, gradient: None)
+
+
+def sketched(model: torch.nn.Module, projection: Projection) -> None:
+    """The same, and each gradient projected before it is freed."""
+    sketch_gradient(loss_of(model), model, projection)
+
+
+def turn(works: dict[str, Callable[[], None]]) -> list[float]:
+    """Processor seconds of each, one after the other: what else the machine does hits all."""
+    seconds = []
+    for work in works.values():
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return seconds
+
+
+def alone(name: str) -> str:
+    """What `--only` prints in a process of its own."""
+    command = [sys.executable, __file__, "--only", name]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
+
+
+def memory(name: str) -> dict[str, float]:
+    """Peak of two passes above the loaded model, in MB; the projection's tables count."""
+    model = build()
+    before = peak()
+    work = plain if name == "plain" else partial(sketched, projection=KINDS[WAYS[name][0]](WAYS[name][1], 0))
+    for _ in range(2):
+        work(model)
+    return {"above": peak() - before}
+
+
+def peak() -> float:
+    """Largest resident size of this process so far, in MB."""
+    status = Path("/proc/self/status").read_text()  # getrusage would begin with the parent's
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    typer.run(main)

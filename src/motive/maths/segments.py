@@ -1,0 +1,20 @@
+"""Which part of a clip: its motion mask, cut into ranges of latent frames."""
+
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, zeros_like
+
+
+def segment_ranges(num_latent_frames: int, num_segments: int) -> list[range]:
+    """Latent frames of each segment, as equal as they can be; more segments than frames leave some empty."""
+    ends = [round(s * num_latent_frames / num_segments) for s in range(num_segments + 1)]
+    return [range(*pair) for pair in pairwise(ends)]
+
+
+def segment_masks(mask: Float[Tensor, "T h w"], num_segments: int) -> Float[Tensor, "S T h w"]:
+    """The mask in each segment and zero outside: they add up to it, and so do losses and gradients."""
+    masks = zeros_like(mask).expand(num_segments, *mask.shape).clone()
+    for part, frames in zip(masks, segment_ranges(len(mask), num_segments), strict=True):
+        part[frames.start : frames.stop] = mask[frames.start : frames.stop]
+    return masks
