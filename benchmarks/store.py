@@ -1,4 +1,4 @@
-"""The book-keeping around a large pool: how long, and in how much memory? Sketches are made up, parts are real.
+"""The book-keeping around a large pool: how long, in how much memory? Sketches are made up, parts are real.
 
     python benchmarks/store.py --clips 1000000 --shard-size 250 --json store.json
 
