@@ -103,6 +103,7 @@ def config(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             if part == "vae":
                 values |= {"scale_factor_temporal": time, "scale_factor_spatial": space}
             (tmp_path / part / "config.json").write_text(json.dumps(values))
+        shutil.copy(project / "model/model_index.json", tmp_path)
         return str(tmp_path)
 
     return write
@@ -133,7 +134,7 @@ def test_sizes_that_do_not_fit_are_refused(config, height, width, named):
 def test_what_is_no_model_is_refused_by_name(project, tmp_path):
     with pytest.raises(ValueError, match=r"model.path: nobody/nothing is no folder"):
         backbones.latent_shape("nobody/nothing", 5, 32, 32)
-    with pytest.raises(ValueError, match=r"is not a diffusers folder: .*vae/config.json is missing"):
+    with pytest.raises(ValueError, match=r"is not a diffusers folder: .*model_index.json is missing"):
         backbones.latent_shape(str(tmp_path), 5, 32, 32)
     with pytest.raises(ValueError, match=r"is not a diffusers folder: .*tokenizer is missing"):
         backbones.fingerprint(str(tmp_path), "tokenizer")

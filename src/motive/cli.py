@@ -186,6 +186,45 @@ def show(
 
 
 @app.command()
+def query(
+    video: Annotated[Path, typer.Argument(help="A video that shows the motion.")],
+    caption: Annotated[str, typer.Option(help="What it shows, in the words of the pool's captions.")],
+    top: Annotated[int, typer.Option(min=1, help="Clips printed, from both ends.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
+) -> None:
+    """Ask a sketched pool about a new video: which clips teach its motion, and which teach against it."""
+    log.info("query: %s against the sketches of data/pool", video)
+    from rich.console import Console
+    from rich.table import Table
+
+    from motive.params import load_params
+    from motive.query import query as asked
+
+    picture = out or Path(".motive/query") / f"{video.stem}.png"
+    found = asked(video, caption, load_params(PARAMS), picture)
+    table = Table("rank", "influence", "clip", "video", "caption")
+    for row in [
+        *found.head(top).to_dict("records"),
+        *found.iloc[max(top, len(found) - top) :].to_dict("records"),
+    ]:
+        cells = (row["clip_id"], row["video"], row["caption"])
+        table.add_row(str(row["rank"]), f"{row['influence']:+.3f}", *cells)
+    Console(markup=False).print(table)
+    write_to = picture.with_suffix(".csv")
+    found.to_csv(write_to, index=False)
+    log.info("look at %s; all clips are in %s", picture, write_to)
+
+
+@app.command()
+def sketch(
+    append: Annotated[bool, typer.Option("--append", help="Read the pool's folder again first.")] = False,
+) -> None:
+    """Bring the pool's sketches up to date: with --append clips that came since cost only themselves."""
+    for stage in PART_STAGES if append else ("sketches",):
+        _run(stage, "pool")
+
+
+@app.command()
 def params(path: Annotated[Path, typer.Argument(help="A params file.")] = PARAMS) -> None:
     """Check params.yaml and explain each key."""
     from rich.console import Console

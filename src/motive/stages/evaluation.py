@@ -137,13 +137,13 @@ def measure_losses(recipe: Recipe, model: Model, params: Params, clip_ids: list[
     Raises:
         ValueError: a loss is no number: the model has diverged.
     """
-    transformer, e, results = frozen_transformer(model), params.evaluation, {}
+    transformer, e, fps, results = frozen_transformer(model), params.evaluation, params.clips.fps, {}
     masks = dict(read_clip_tensors(locate(_folder(params) / "masks"), clip_ids))
     for clip_id, clip in read_clip_tensors(locate(_folder(params) / "latents"), clip_ids):
         text = backbones.padded([clip["text"].float()], params.latents.max_tokens).to(model.device)
 
         def predict(z: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1))
+            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1), fps)
 
         z, W = (tensor.float().to(model.device) for tensor in (clip["latent"], masks[clip_id]["mask"]))
         results[clip_id] = losses = loss_grid(predict, z, W, e.sigmas, e.noise_seeds)
@@ -221,7 +221,7 @@ def make_videos(work: VideoWork, ids: list[str]) -> int:
     results = {}
     for one in ids:
         prompt, seed = work.prompts[one], seed_of("video", e.seed, work.prompts[one])
-        frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed)
+        frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed, fps)
         results[one] = {"mp4": encoded(frames, fps)}
     write_part(work.recipe, results, {})
     return measure_motion(work, ids)
