@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -83,7 +84,8 @@ def _run(stage: str, *parts: str) -> None:
     params = load_params(PARAMS)
     from motive.formats.tables import alone
 
-    with alone(" ".join((stage, *parts))):  # a second run would pay for the same clips again
+    # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
+    with alone(f"{stage} {parts[0]}") if parts else nullcontext():
         import_module(f"motive.stages.{stage}").run(*parts, params)
 
 
