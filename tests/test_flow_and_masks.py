@@ -134,7 +134,10 @@ def test_the_mask_lies_on_the_moving_object(videos: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [64, 2])
-def test_workers_shards_and_interruptions_change_no_byte(size: int, videos: Path) -> None:
+def test_workers_shards_and_interruptions_change_no_byte(
+    size: int, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "MANY", 0)
     use(videos, *KINDS)
     run(settings(shards={"size": size}))
     unbroken = digests(FLOW) | digests(MASKS)

@@ -117,24 +117,23 @@ def test_a_chunk_that_kills_its_workers_stops_the_run_and_the_next_goes_on(
     assert sum(begun().values()) == len(shards.pending(Recipe("toy", 2), IDS, SIZE)) - known // SIZE
 
 
-@pytest.mark.parametrize("signals", [1, 3])
-def test_workers_killed_from_outside_lose_nothing(signals: int, alone: dict[str, str]) -> None:
+def test_workers_killed_from_outside_lose_nothing(alone: dict[str, str]) -> None:
     """As the kernel does when memory runs out: at any moment, with a chunk or between two."""
     script = "import test_many_workers as t; t.run(2, '')"
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     Path("stage.py").write_text(f"if __name__ == '__main__':\n    {script}\n")
     stage = subprocess.Popen([sys.executable, "stage.py"], env=env, stderr=subprocess.DEVNULL)
     killed: set[int] = set()
-    while stage.poll() is None and len(killed) < signals:
+    while stage.poll() is None and len(killed) < 3:
         for pid in {int(path.name.split(".")[1]) for path in Path("begun").iterdir()} - killed:
-            if len(killed) < signals:
+            if len(killed) < 3:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         time.sleep(0.01)
-    assert len(killed) == signals
+    assert len(killed) == 3
     assert stage.wait(60) == 0
     assert run(1, "") == alone
-    assert sum(begun().values()) <= len(alone) + signals
+    assert sum(begun().values()) <= len(alone) + 3
 
 
 def die_when_idle(chunk: int, folder: Path) -> int:
@@ -162,7 +161,7 @@ def note_card(chunk: int, folder: Path) -> int:
     return 1
 
 
-@pytest.mark.parametrize(("device", "cards"), [("cuda", {"3", "5"}), ("cuda:1", {"3,5"}), ("cpu", {"3,5"})])
+@pytest.mark.parametrize(("device", "cards"), [("cuda", {"3", "5"}), ("cuda:1", {"3,5"})])
 def test_each_process_sees_one_card_if_any_will_do(
     device: str, cards: set[str], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
