@@ -42,7 +42,7 @@ def run(part: str, params: Params) -> None:
     todo = sum(map(len, chunks))
     log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
     do, label = partial(encode_chunk, work), f"latents {part}"
-    deal(do, chunks, params.workers, todo, label, model.device, params.ray)
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(recipe, list(rows), params.shards.size, out)
     from motive.checks import check  # loads for seconds
