@@ -177,13 +177,26 @@ def test_a_published_shard_that_is_gone_comes_back(unbroken: dict[str, str]) -> 
     assert digests() == unbroken
 
 
-def test_a_folder_that_is_as_it_should_be_stays(unbroken: dict[str, str]) -> None:
+def test_a_folder_that_is_published_again_is_whole_all_the_time(
+    unbroken: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody may be reading it."""
     run()
-    before = {path.name: path.stat().st_ino for path in Path("out").iterdir()}
+    for step in range(10):
+        _publish_until(step, monkeypatch)
+        assert digests() == unbroken
+
+
+def test_a_store_that_was_made_anew_is_published(unbroken: dict[str, str]) -> None:
+    """Whoever deletes the store wants nothing of before."""
     run()
-    after = {path.name: path.stat().st_ino for path in Path("out").iterdir()}
-    assert {name for name in before if before[name] != after[name]} == {"failures.parquet"}
+    forget()
+    do(IDS[:SIZE])
+    changed = {clip_id: {"values": torch.zeros(2, 3)} for clip_id in IDS[SIZE:]}
+    shards.write_part(RECIPE, changed, {})
+    run()
+    rows = dict(zip(*shards.read_stacked(Path("out"), "values"), strict=True))
+    assert [bool(rows[clip_id].any()) for clip_id in (IDS[0], IDS[-1])] == [True, False]
 
 
 def test_a_store_takes_in_no_results_of_another_recipe(unbroken: dict[str, str]) -> None:

@@ -223,8 +223,8 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
     """Write the finished output folder and return its failures (`clip_id`, `reason`).
 
     A shard that is a part of the work store as it stands is hard-linked; any other is put together from its
-    parts. What an earlier or killed run left in the folder goes first, its manifest before anything; but a
-    folder that is as it should be stays, since another run may be reading it.
+    parts. What another recipe or a killed run left in the folder goes first, its manifest before anything; if
+    the manifest is as it should be, each shard is replaced where it lies, since somebody may be reading it.
 
     Raises:
         ValueError: a clip is neither done nor failed: the stage before had other clips, or the store lost it.
@@ -243,41 +243,27 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
     table = pd.DataFrame(failures, columns=["clip_id", "reason"], dtype="str")
     counts = {"digest": recipe.digest, "num_clips": len(clip_ids) - len(table), "shards": list(rows)}
     manifest = json.dumps({**asdict(recipe), **counts}, indent=1, sort_keys=True) + "\n"
+    path = out / "manifest.json"
     with alone(str(out)):
-        if _stands(out, manifest, rows):
-            write_table(out / "failures.parquet", table)
-            return table
-        out.mkdir(parents=True, exist_ok=True)
-        for path in [out / "manifest.json", *out.glob("*.safetensors"), *out.glob(".*")]:
-            path.unlink(missing_ok=True)
+        if not path.is_file() or path.read_text() != manifest:
+            for old in [path, *out.glob("*.safetensors"), *out.glob(".*")]:
+                old.unlink(missing_ok=True)
         for name, ids in rows.items():
             _publish_shard(out / name, ids, where)
         write_table(out / "failures.parquet", table)
-        write_text(out / "manifest.json", manifest)
+        write_text(path, manifest)
     return table
-
-
-def _stands(out: Path, manifest: str, rows: dict[str, list[str]]) -> bool:
-    """Whether a folder is published as it would be, and no shard is missing or damaged."""
-    path = out / "manifest.json"
-    try:
-        return (
-            path.is_file()
-            and path.read_text() == manifest
-            and all(read_ids(out / name) == ids for name, ids in rows.items())
-        )
-    except ValueError:
-        return False
 
 
 def _publish_shard(path: Path, ids: list[str], where: dict[str, Path]) -> None:
     parts = {where[clip_id] for clip_id in ids}
     part = min(parts)
     if len(parts) == 1 and read_ids(part) == ids:
-        try:
-            os.link(part, path)
-        except OSError:  # another file system
-            shutil.copyfile(part, path)
+        with aside(path) as place:
+            try:
+                os.link(part, place)
+            except OSError:  # another file system
+                shutil.copyfile(part, place)
         return
     clips = {clip_id: tensors for part in sorted(parts) for clip_id, tensors in read_shard(part, set(ids))}
     write_shard(path, {clip_id: clips[clip_id] for clip_id in ids})
