@@ -247,3 +247,11 @@ def test_more_than_there_is_stops_with_advice(ranked):
 )
 def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
     assert num_wanted(fraction, num_pool) == wanted
+
+
+def test_drop_worst_leaves_out_the_worst_teachers_only(pool):
+    attribution.run(small_params())
+    chosen = set(subset(strategy="drop_worst", fraction=0.34)["clip_id"])
+    table = ranking()
+    assert len(chosen) == 9 - 4
+    assert set(table.sort_values("rank_against")["clip_id"].head(4)).isdisjoint(chosen)

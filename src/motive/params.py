@@ -125,8 +125,10 @@ class Attribution(Section):
 
 
 class Curation(Section):
-    strategy: Literal["motive", "random", "motion_magnitude", "full"] = Field(description="who chooses")
-    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen")
+    strategy: Literal["motive", "random", "motion_magnitude", "full", "drop_worst"] = Field(
+        description="who chooses; drop_worst: all but the worst teachers"
+    )
+    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen (drop_worst: left out)")
     seed: Seed = Field(description="for strategy random")
 
 
