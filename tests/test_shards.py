@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import save
 
 from motive.formats import shards
 from motive.formats.shards import Recipe, Tensors
+from motive.formats.tables import alone
 
 RECIPE = Recipe("toy", 1, {"scale": 2})
 IDS = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(20)]
@@ -339,3 +341,23 @@ def test_two_runs_at_once_spoil_nothing(outs: tuple[str, str], unbroken: dict[st
     del unbroken["manifest.json"]  # each round has a recipe of its own
     for folder in (Path(out) / str(n) for out in outs for n in range(ROUNDS)):
         assert digests(folder).items() > unbroken.items()
+
+
+HOLDER = """
+import time
+from motive.formats.tables import alone
+with alone("toy pool"):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_waits_for_the_first_and_for_no_killed_one(caplog: pytest.LogCaptureFixture) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "in\n"
+    Timer(0.5, holder.kill).start()
+    with caplog.at_level("INFO", "motive"), alone("toy pool"):
+        assert holder.wait(5) == -signal.SIGKILL
+    holder.stdout.close()
+    assert "toy pool: another run is at it; waiting for it to end" in caplog.messages

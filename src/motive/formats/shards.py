@@ -43,8 +43,10 @@ def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
         else:
             tensors |= {f"{name}/{clip_id}": tensor for clip_id, tensor in column.items()}
     metadata = {"motive": json.dumps({"clip_ids": list(clips)})}
-    with aside(path) as place:
-        place.write_bytes(save(tensors, metadata))  # save_file would let nobody but the owner read it
+    with aside(path) as place, place.open("wb") as file:
+        file.write(save(tensors, metadata))  # save_file would let nobody but the owner read it
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut leaves the name without the bytes
 
 
 @contextmanager

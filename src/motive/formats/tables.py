@@ -17,13 +17,11 @@ WORK = Path(".motive/work")  # what stages have done so far; outside DVC's outpu
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A place to write a file; when all of it is on the disk it gets the file's name."""
+    """A place to write a file; when all of it is there it gets the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f".{path.name}.{uuid4().hex}")  # process ids of two machines may be equal
     try:
         yield place
-        with place.open("rb") as file:
-            os.fsync(file.fileno())  # or a power cut leaves the name without the bytes
         os.replace(place, path)
     finally:
         place.unlink(missing_ok=True)
