@@ -27,6 +27,7 @@ from motive.maths.packing import unit, unpack
 from motive.maths.projection import Fastfood
 from motive.params import Params
 from motive.stages import finetuning, latents, sketches
+from tests.test_many_workers import NEEDS_RAY
 from tests.tiny import (
     ROOT,
     SHAPE,
@@ -428,6 +429,16 @@ def test_workers_interruptions_and_shards_lost_leave_the_same_bytes(sketched, co
     assert bytes_of(POOL / stage) == before
     shutil.rmtree(Path(".motive/work", stage))
     run("pool", params_of().model_copy(update={"workers": 2}))
+    assert bytes_of(POOL / stage) == before
+
+
+@NEEDS_RAY
+@pytest.mark.parametrize("stage", ["latents", "sketches"])
+def test_workers_on_ray_leave_the_same_bytes(sketched, copy, stage):
+    before = bytes_of(POOL / stage)
+    shutil.rmtree(Path(".motive/work", stage))
+    run = {"latents": latents.run, "sketches": sketches.run}[stage]
+    run("pool", params_of().model_copy(update={"workers": 2, "ray": "local"}))
     assert bytes_of(POOL / stage) == before
 
 

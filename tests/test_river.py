@@ -348,7 +348,7 @@ def test_a_query_says_what_is_wrong(grown, tmp_path):
     for video, why in (
         (still, "nothing moves"),
         (tmp_path / "text.mp4", "not a video"),
-        (tmp_path / "gone.mp4", "no such file"),
+        (tmp_path / "gone.mp4", "there is no such file"),
     ):
         with pytest.raises(ValueError, match=f"{video.name}: {why}"):
             query(video, "a ball", load_params(), tmp_path / "out.png")

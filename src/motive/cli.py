@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
@@ -82,7 +83,11 @@ def _run(stage: str, *parts: str) -> None:
     from motive.params import load_params  # after the first line: this and the stage import for seconds
 
     params = load_params(PARAMS)
-    import_module(f"motive.stages.{stage}").run(*parts, params)
+    from motive.formats.tables import alone
+
+    # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
+    with alone(f"{stage} {parts[0]}") if parts else nullcontext():
+        import_module(f"motive.stages.{stage}").run(*parts, params)
 
 
 def _add_part_stage(stage: str, text: str) -> None:

@@ -1,19 +1,14 @@
 """What else does influence follow? Rank correlation with what has nothing to do with motion."""
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Float
+from scipy.stats import rankdata
 
 
-def confounds(
-    facts: pd.DataFrame, cosine: Float32[np.ndarray, "N"], norm: Float32[np.ndarray, "N"]
-) -> pd.DataFrame:
-    """Spearman correlation of each column of `facts` with influence; NaN where a column has one value.
-
-    `inner_product`: with the inner product of gradients, which grows with their length; `influence`: with the
-    cosine, so after each clip was brought to unit norm.
-    """
-    columns = {"inner_product": cosine * norm, "influence": cosine}
-    ranks = facts.rank()
-    found = {name: ranks.corrwith(pd.Series(values, facts.index).rank()) for name, values in columns.items()}
-    return pd.DataFrame(found).rename_axis("fact")
+def rank_correlation(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> float:
+    """Spearman's, where both are numbers; NaN if one of them has a single value."""
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = rankdata(x[known]), rankdata(y[known])
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

@@ -17,7 +17,7 @@ from motive.formats.pictures import write_png
 from motive.formats.shards import read_column, read_ids, read_manifest, read_stacked, shard_paths
 from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.tables import read_table, write_table
-from motive.maths.confounds import confounds
+from motive.maths.confounds import rank_correlation
 from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
 from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
 from motive.params import Clips, Params
@@ -184,11 +184,18 @@ def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataF
     clip_ids, norm = read_stacked(Path("data/pool/sketches"), "norm")
     facts: Any = read_facts(pool, Path("data/pool"))[ok]
     norms = pd.Series(norm.mean(1).numpy(), clip_ids).reindex(facts.index).to_numpy()
-    table = confounds(facts, mean[ok], norms)
-    for fact, row in table.dropna().iterrows():
-        words = f"{row['influence']:+.2f} ({row['inner_product']:+.2f} before unit norm)"
-        log.info("attribution: rank correlation of influence with %s: %s", fact, words)
-    return table.reset_index()
+    cosine = mean[ok].astype(float)
+    rows = [
+        (name, rank_correlation(column, cosine), rank_correlation(column, cosine * norms))
+        for name, column in ((name, facts[name].to_numpy(float)) for name in facts)
+    ]
+    table = pd.DataFrame(rows, columns=["fact", "influence", "inner_product"])
+    for fact, after, before in rows:
+        if not np.isnan(after):
+            log.info(
+                "attribution: rank correlation with %s %+.2f (%+.2f before unit norm)", fact, after, before
+            )
+    return table
 
 
 def _best_and_worst(

@@ -63,8 +63,8 @@ def run(params: Params) -> None:
     work = [_video_work(model, prompts, params) for model in models]
     videos, motion = [_video_job(w) for w in work], [_motion_job(w) for w in work]
     # In this order a worker loads each model once.
-    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers)
-    make_missing(motion, params.workers)
+    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers, where[-1], params.ray)
+    make_missing(motion, params.workers, ray=params.ray)
 
     per_clip = _per_clip(clips, models, losses)
     table = _write_videos(prompts, models, videos, motion)
@@ -84,10 +84,11 @@ def run(params: Params) -> None:
     _tell(metrics)
 
 
-def make_missing(jobs: list[Job], num_workers: int) -> None:
+def make_missing(jobs: list[Job], num_workers: int, device: str = "cpu", ray: str = "") -> None:
     """Make what the work store lacks, dealt to the workers in the order of the jobs."""
     chunks = [chunk for job in jobs for chunk in job.missing()]
-    deal(_call, chunks, num_workers, sum(len(chunk.args[-1]) for chunk in chunks), "evaluation")
+    total = sum(len(chunk.args[-1]) for chunk in chunks)
+    deal(_call, chunks, num_workers, total, "evaluation", device, ray)
 
 
 def _call(chunk: Callable[[], int]) -> int:

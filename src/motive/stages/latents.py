@@ -41,7 +41,8 @@ def run(part: str, params: Params) -> None:
     chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
     todo = sum(map(len, chunks))
     log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
-    deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
+    do, label = partial(encode_chunk, work), f"latents {part}"
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(recipe, list(rows), params.shards.size, out)
     from motive.checks import check  # loads for seconds

@@ -26,6 +26,7 @@ log = logging.getLogger("motive")
 
 VERSION = 3  # raise it when the meaning of a tensor changes
 SHOWN = 8  # clips on the overlay sheet
+MANY = 2000  # clips up to which masks are made sooner than a worker starts
 Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
 
 
@@ -43,9 +44,8 @@ def run(part: str, params: Params) -> None:
     log.info(
         "masks %s: %d clips, %d of them to do, on %s; %s", part, len(clips), todo, _grid(recipe), _how(params)
     )
-    deal(
-        partial(do_shard, recipe=recipe), jobs, 1, total=todo, label=f"masks {part}"
-    )  # faster than a worker starts
+    num_workers, ray = (params.workers, params.ray) if todo > MANY else (1, "")
+    deal(partial(do_shard, recipe=recipe), jobs, num_workers, todo, f"masks {part}", ray=ray)
     _pass_on(recipe, folder / "optical_flow")
     (out / "manifest.json").unlink(missing_ok=True)  # it is written last, by publish
     stats = mask_stats(recipe, clips["clip_id"].tolist())

@@ -53,7 +53,8 @@ def run(part: str, params: Params) -> None:
         recipe.params["optical_flow"],
     )
     do = partial(do_chunk, recipe=recipe, settings=params.optical_flow.model_dump())
-    deal(do, chunks, params.workers, total=todo, label=f"optical_flow {part}")
+    device = "cpu" if params.optical_flow.tracker == "dis" else params.optical_flow.device
+    deal(do, chunks, params.workers, todo, f"optical_flow {part}", device, params.ray)
     failures = shards.publish(recipe, clip_ids, size, out)
     _check(out, clips, failures)
     write_png(out / "optical_flow.png", sheet(clips, out, recipe))

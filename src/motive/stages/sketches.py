@@ -81,7 +81,8 @@ def run(part: str, params: Params) -> None:
     storage = work.settings["storage"]
     size = len(s.sigmas) * s.dim * BYTES[storage]
     log.info("sketches %s: %s, %d numbers as %s: %g bytes a clip", part, s.projection, s.dim, storage, size)
-    deal(partial(sketch_chunk, work), chunks, params.workers, todo, f"sketches {part}")
+    do, label = partial(sketch_chunk, work), f"sketches {part}"
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(work.recipe, clip_ids, params.shards.size, folder / "sketches")
     _check(part, folder / "sketches", failures)

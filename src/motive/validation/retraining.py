@@ -92,10 +92,11 @@ def measured_ids(part: str) -> list[str]:
     return sorted(clip_id for clip_id, tensors in stored if tensors["mask"].any())
 
 
-def retrain(jobs: list[Job], num_workers: int) -> None:
+def retrain(jobs: list[Job], params: Params) -> None:
     """Make the runs that the work store lacks."""
     chunks = [chunk for job in jobs for chunk in job.missing()]
-    deal(_call, chunks, num_workers, len(chunks), "validate: trainings, each a")  # "clip", says the bar
+    label = "validate: trainings, each a"  # "clip", says the bar
+    deal(_call, chunks, params.workers, len(chunks), label, params.model.device, params.ray)
 
 
 def _call(chunk: Callable[[], int]) -> int:

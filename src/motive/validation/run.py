@@ -140,7 +140,7 @@ def _against_retraining(
     lds = make([*halves, *again], measured)
     few = drawn(measured_ids(heldout), settings.num_heldout)
     removing = make(removed, measured | {heldout: few})
-    retrain([lds, removing], params.workers)
+    retrain([lds, removing], params)
 
     motion, plain = (stacked(lds, name) for name in (QUERIES, f"{QUERIES}_plain"))
     numbers = scores.lds_numbers(pools, subsets, motion[: len(halves)], settings)
