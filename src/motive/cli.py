@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from contextlib import nullcontext
+from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -224,6 +225,32 @@ def sketch(
     """Bring the pool's sketches up to date: with --append clips that came since cost only themselves."""
     for stage in PART_STAGES if append else ("sketches",):
         _run(stage, "pool")
+
+
+@app.command()
+def validate(
+    small: Annotated[bool, typer.Option("--small", help="A quick look that proves nothing.")] = False,
+    subsets: Annotated[int | None, typer.Option(min=2, help="Halves to train on, for the LDS.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Instead of workers in params.yaml.")] = None,
+) -> None:
+    """Is the attribution right? Retrain, remove, corrupt, and hold it against the truth.
+
+    Needs the masks and latents of pool, queries and held-out clips. A killed run goes on where it stopped.
+    """
+    log.info("validate: starting with %s", PARAMS)
+    from rich.console import Console
+
+    from motive.params import load_params
+    from motive.validation.report import tables
+    from motive.validation.run import validate as validated
+    from motive.validation.settings import FULL, SMALL
+
+    params = load_params(PARAMS).model_copy(update=_given(workers=workers))
+    root, settings = ("validation/small", SMALL) if small else ("validation", FULL)
+    settings = replace(settings, **_given(num_subsets=subsets))  # of fewer halves the first are the same
+    for table in tables(validated(params, settings, root)):
+        Console(markup=False).print(table)
+    log.info("look at data/%s/validation.png and validation.json", root)
 
 
 @app.command()
