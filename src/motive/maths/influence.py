@@ -21,7 +21,7 @@ Measure = Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]]
 
 def influence(
     pool: Shaped[Tensor, "N K D_stored"],
-    queries: Shaped[Tensor, "Q K D_stored"],
+    queries: Shaped[Tensor, "Q K D_asked"],
     ok: Bool[Tensor, "N"],
     measured: Measure | None = None,
 ) -> Float32[Tensor, "N Q"]:
@@ -82,7 +82,7 @@ def _principal(x: Float[Tensor, "K N D"]) -> tuple[Float[Tensor, "K R"], Float[T
 
 def segment_influence(
     segments: Float[Tensor, "N S K D"],
-    queries: Shaped[Tensor, "Q K D_stored"],
+    queries: Shaped[Tensor, "Q K D_asked"],
     measured: Measure | None,
 ) -> Float32[Tensor, "N S"]:
     """What each segment adds to its clip's mean influence on the queries; over the segments it adds up to it.

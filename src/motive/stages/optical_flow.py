@@ -26,7 +26,7 @@ from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 4  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
+VERSION = 5  # raise it when the meaning of `flow`, `residual`, `camera` or `label` changes
 PLACES = {"weights", "repository", "device"}  # what lies at them decides; that is in the recipe's inputs
 SHOWN = 8  # clips on the sheet
 Job = tuple[str, Path, dict[str, Any]]  # clip_id, video, which part of it
