@@ -43,7 +43,7 @@ ui: .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Motive needs Python 3.11 or newer; {sys.executable} is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),.venv/bin/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
-	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[dev]'
+	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[dev,ray]'
 	touch $@
 
 data/world/.rendered: | .venv

@@ -147,8 +147,8 @@ def ndcg(exact: np.ndarray, found: np.ndarray) -> float:
 
 def summary(rows: pd.DataFrame) -> dict[str, float]:
     """The best way within the budget, the paper's way, and each measure of every way."""
-    within = rows[rows["bytes"] == BUDGET]
-    best: Any = within.loc[within["spearman"]["mean"].idxmax()]
+    within: Any = rows[rows["bytes"] == BUDGET]
+    best = within.loc[within["spearman"]["mean"].idxmax()]
     numbers = {f"{name}_2kb": best[name]["mean"] for name in MEASURES} | {
         "spearman_2kb_std": best["spearman"]["std"]
     }

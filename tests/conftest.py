@@ -1,6 +1,7 @@
 """What holds for every test: one thread, no telemetry, nobody's own MLflow or Prefect server."""
 
 import os
+from uuid import uuid4
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",  # two busy torch threads on a shared core slow each other many times
@@ -11,6 +12,8 @@ os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "HF_HUB_OFFLINE": "1",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": uuid4().hex,  # Ray would leave one in the home folder
 }
 for name in (
     "MLFLOW_TRACKING_URI",

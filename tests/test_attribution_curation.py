@@ -32,15 +32,17 @@ def sketch_of(motion: str, seed: int) -> torch.Tensor:
     return normalize(4 * torch.eye(8)[MOTIONS.index(motion)] + 0.2 * near, dim=0)[None]
 
 
+def stored(motion: str, seed: int) -> dict[str, torch.Tensor]:
+    one = torch.ones(1)
+    return {"sketch": sketch_of(motion, seed), "loss": one, "norm": one, "ok": torch.tensor(True)}
+
+
 def write_sketches(part: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
     """A part with its sketches; returns clip_id -> motion."""
     write_part_of_clips(part, motions)
     table = read_table(Path("data") / part / "clips/clips.parquet")
     of = dict(zip(table["clip_id"], table["motion"], strict=True))
-    clips = {
-        one: {"sketch": sketch_of(motion, n), "loss": torch.ones(1), "ok": torch.tensor(True)}
-        for n, (one, motion) in enumerate(of.items())
-    }
+    clips = {one: stored(motion, n) for n, (one, motion) in enumerate(of.items())}
     write_stage(part, recipe, clips)
     return of
 
@@ -97,8 +99,8 @@ def test_the_influence_file_says_which_rows_and_columns_it_has(pool):
 def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ids = write_part_of_clips("pool", MOTIONS * 2)
-    clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(True)} for n, one in enumerate(ids)}
-    clips[ids[0]] = {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
+    clips = {one: stored("roll", n) for n, one in enumerate(ids)}
+    clips[ids[0]] |= {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     clips[ids[1]]["sketch"] = clips.pop(ids[2])["sketch"] * float("nan")
     write_part(RECIPE, clips, {ids[2]: "the gradient is not finite"})
     publish(RECIPE, ids, 2, Path("data/pool/sketches"))
@@ -122,6 +124,7 @@ def test_the_same_input_gives_the_same_bytes(pool):
         "influence.safetensors",
         "ranking.parquet",
         "segments.parquet",
+        "confounds.parquet",
         "attribution.json",
         "best_and_worst.parquet",
         "best_and_worst.png",
@@ -244,3 +247,11 @@ def test_more_than_there_is_stops_with_advice(ranked):
 )
 def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
     assert num_wanted(fraction, num_pool) == wanted
+
+
+def test_drop_worst_leaves_out_the_worst_teachers_only(pool):
+    attribution.run(small_params())
+    chosen = set(subset(strategy="drop_worst", fraction=0.34)["clip_id"])
+    table = ranking()
+    assert len(chosen) == 9 - 4
+    assert set(table.sort_values("rank_against")["clip_id"].head(4)).isdisjoint(chosen)

@@ -40,6 +40,7 @@ MASKS = SUMMARY.assign(
     camera=["static", "pan", "uncertain"],
     motion_kind=["still", "camera", "both"],
     inlier_ratio=[1.0, 0.9, 0.0],
+    brightness=[0.5, 0.4, 0.6],
 )
 SKETCHES = SUMMARY.assign(ok=[True, True, False], norm=[1.0, 0.9999, np.nan], finite=[True, True, False])
 RANKING = pd.DataFrame(
@@ -107,6 +108,7 @@ BAD_VALUES = [
     ("masks", 1, "camera", "dolly", f"camera: .*{IDS[1]}"),
     ("masks", 1, "own_motion", np.nan, f"own_motion: .*{IDS[1]}"),
     ("masks", 1, "inlier_ratio", 1.5, f"inlier_ratio: .*{IDS[1]}"),
+    ("masks", 1, "brightness", 1.5, f"brightness: .*{IDS[1]}"),
     ("clips", 1, "duration", np.nan, f"duration: .*{IDS[1]}"),
     ("clips", 1, "height", 0, f"height: .*{IDS[1]}"),
     ("clips", 1, "height", None, f"height: .*{IDS[1]}"),

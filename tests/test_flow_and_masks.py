@@ -17,6 +17,7 @@ from motive.checks import STATS, CheckFailed
 from motive.formats import shards
 from motive.formats.clips import COLUMNS, clip_id, write_clips
 from motive.formats.pictures import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
+from motive.formats.tables import WORK
 from motive.formats.video import write_video
 from motive.params import Params, load_params
 from motive.show import show
@@ -133,11 +134,14 @@ def test_the_mask_lies_on_the_moving_object(videos: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [64, 2])
-def test_workers_shards_and_interruptions_change_no_byte(size: int, videos: Path) -> None:
+def test_workers_shards_and_interruptions_change_no_byte(
+    size: int, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "MANY", 0)
     use(videos, *KINDS)
     run(settings(shards={"size": size}))
     unbroken = digests(FLOW) | digests(MASKS)
-    stores = [path for path in shards.WORK.glob("*/*/*") if path.suffix == ".safetensors"]
+    stores = [path for path in WORK.glob("*/*/*") if path.suffix == ".safetensors"]
     assert len(stores) == (2 if size == 64 else 6)
     for path in stores[::2]:
         path.unlink()
@@ -299,7 +303,7 @@ def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
     optical_flow.run("pool", settings())
     bad = tensors(FLOW)[ids["roll"]]
     bad["flow"] = torch.full_like(bad["flow"], torch.inf)
-    shutil.rmtree(shards.WORK)
+    shutil.rmtree(WORK)
     shards.write_part(recipe, {ids["roll"]: bad}, {})
     with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
         optical_flow.run("pool", settings())

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from motive import cli
 
 ROOT = Path(__file__).parents[1]
-NO_STAGE = {"workers", "shards", "model"}  # sections of params.yaml that several stages share
+NO_STAGE = {"workers", "ray", "shards", "model"}  # sections of params.yaml that several stages share
 
 
 def read_yaml(name: str) -> dict:
@@ -60,7 +60,7 @@ def test_all_profiles_have_the_keys_of_params_yaml():
 
 
 def test_track_is_told_of_every_parameter_that_decides_a_result():
-    assert set(names(TEMPLATES["track"])) == set(read_yaml("params.yaml")) - {"workers", "shards"}
+    assert set(names(TEMPLATES["track"])) == set(read_yaml("params.yaml")) - {"workers", "ray", "shards"}
 
 
 def test_dvc_reads_the_pipeline():

@@ -70,12 +70,29 @@ def test_centred_takes_away_what_all_have_in_common():
 def test_preconditioned_is_blind_to_a_linear_change_of_the_sketches_as_damping_goes_to_zero():
     """Whitened on both sides: an invertible map of all sketches changes nothing."""
     rng = torch.Generator().manual_seed(5)
-    pool, change = torch.randn(200, 1, 16, generator=rng), torch.randn(16, 16, generator=rng)
+    pool, change = (
+        torch.randn(200, 1, 16, generator=rng),
+        torch.eye(16) + 0.3 * torch.randn(16, 16, generator=rng),
+    )
     ok = all_ok(200)
     one, other = (
         influence(x, x[:9], ok, measure(x, ok, "preconditioned", 1e-9)) for x in (pool, pool @ change)
     )
     torch.testing.assert_close(one, other, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [9, 16, 60])  # fewer clips than numbers, as many, more
+def test_preconditioned_is_the_formula(rows):
+    pool, queries, ok = sketches(rows, 0), sketches(3, 1), all_ok(rows)
+    found = influence(pool, queries, ok, measure(pool, ok, "preconditioned", 0.5))
+    wanted = torch.zeros(rows, 3, dtype=torch.float64)
+    for k in range(2):
+        x, q = (s[:, k].double() - pool[:, k].double().mean(0) for s in (pool, queries))
+        moment = x.T @ x / rows
+        damped = moment + 0.5 * moment.trace() / 16 * torch.eye(16)
+        root = torch.linalg.inv(torch.linalg.cholesky(damped))  # any root: only root^T root counts
+        wanted += cosine_similarity((x @ root.T)[:, None], (q @ root.T)[None], dim=-1) / 2
+    torch.testing.assert_close(found, wanted.float(), atol=1e-4, rtol=0)
 
 
 def test_much_damping_is_centred():

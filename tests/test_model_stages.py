@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +23,11 @@ from motive.formats.shards import read_clip_tensors, read_manifest
 from motive.formats.tables import read_table
 from motive.formats.video import read_frames
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
-from motive.maths.packing import unit
+from motive.maths.packing import unit, unpack
 from motive.maths.projection import Fastfood
 from motive.params import Params
 from motive.stages import finetuning, latents, sketches
+from tests.test_many_workers import NEEDS_RAY
 from tests.tiny import (
     ROOT,
     SHAPE,
@@ -103,6 +105,7 @@ def config(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             if part == "vae":
                 values |= {"scale_factor_temporal": time, "scale_factor_spatial": space}
             (tmp_path / part / "config.json").write_text(json.dumps(values))
+        shutil.copy(project / "model/model_index.json", tmp_path)
         return str(tmp_path)
 
     return write
@@ -133,7 +136,7 @@ def test_sizes_that_do_not_fit_are_refused(config, height, width, named):
 def test_what_is_no_model_is_refused_by_name(project, tmp_path):
     with pytest.raises(ValueError, match=r"model.path: nobody/nothing is no folder"):
         backbones.latent_shape("nobody/nothing", 5, 32, 32)
-    with pytest.raises(ValueError, match=r"is not a diffusers folder: .*vae/config.json is missing"):
+    with pytest.raises(ValueError, match=r"is not a diffusers folder: .*model_index.json is missing"):
         backbones.latent_shape(str(tmp_path), 5, 32, 32)
     with pytest.raises(ValueError, match=r"is not a diffusers folder: .*tokenizer is missing"):
         backbones.fingerprint(str(tmp_path), "tokenizer")
@@ -295,6 +298,67 @@ def test_a_mask_of_ones_is_the_plain_loss(sketched):
             assert float(loss) == pytest.approx(float((v - (eps - z)).pow(2).mean()), rel=1e-5)
 
 
+def test_segments_add_up_to_the_sketch_of_the_whole(sketched, copy):
+    whole = tensors_of(POOL / "sketches")
+    sketches.run("pool", params_of(sketches={"segments": 2}))
+    for one, clip in tensors_of(POOL / "sketches").items():
+        torch.testing.assert_close(clip["segments"].float().sum(0), whole[one]["sketch"], atol=2e-3, rtol=0)
+        torch.testing.assert_close(clip["sketch"], whole[one]["sketch"], atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(clip["loss"], whole[one]["loss"])
+
+
+def test_checkpointing_changes_no_number(sketched, copy):
+    whole = tensors_of(POOL / "sketches")
+    shutil.rmtree(".motive/work/sketches")
+    forget_models()
+    sketches.run("pool", params_of(sketches={"gradient_checkpointing": True}))
+    for one, clip in tensors_of(POOL / "sketches").items():
+        torch.testing.assert_close(clip["sketch"], whole[one]["sketch"], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("which", "some"),
+    [("attention", r"attn"), ("lora", r"lora_B"), (r"blocks\.0\.ffn", r"blocks\.0\.ffn")],
+)
+def test_only_the_chosen_parameters_are_differentiated(sketched, copy, which, some):
+    forget_models()
+    model, _ = sketches.load(CPU, which, False, ("fastfood", DIM, 0))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained
+    assert len(trained) < len(list(model.named_parameters()))
+    assert any(re.search(some, name) for name in trained)
+    forget_models()
+    sketches.run("pool", params_of(sketches={"parameters": which}))
+    found = torch.stack([clip["sketch"] for clip in tensors_of(POOL / "sketches").values() if clip["ok"]])
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.ones(len(found)))
+    forget_models()
+
+
+@pytest.mark.parametrize(
+    ("which", "why"), [("temporal", "finds none of the"), ("(", "no regular expression")]
+)
+def test_parameters_that_are_not_there_are_refused(sketched, copy, which, why):
+    forget_models()
+    with pytest.raises(ValueError, match=why):
+        sketches.run("pool", params_of(sketches={"parameters": which}))
+    forget_models()
+
+
+@pytest.mark.parametrize(
+    ("storage", "dtype", "width"),
+    [("float16", torch.float16, DIM), ("int8", torch.int8, DIM), ("bit", torch.uint8, DIM // 8)],
+)
+def test_the_pool_is_stored_as_asked_and_queries_in_float32(sketched, copy, storage, dtype, width):
+    whole = tensors_of(POOL / "sketches")
+    sketches.run("pool", params_of(sketches={"storage": storage}))
+    for one, clip in tensors_of(POOL / "sketches").items():
+        assert (clip["sketch"].dtype, clip["sketch"].shape[-1]) == (dtype, width)
+        if clip["ok"]:
+            assert (unpack(clip["sketch"]) * whole[one]["sketch"]).sum() > (
+                0.7 if storage == "bit" else 0.999
+            )
+
+
 def test_a_still_clip_is_not_ok_and_has_an_empty_sketch(sketched):
     still = list(tensors_of(POOL / "sketches").values())[-1]
     assert not still["ok"]
@@ -365,6 +429,16 @@ def test_workers_interruptions_and_shards_lost_leave_the_same_bytes(sketched, co
     assert bytes_of(POOL / stage) == before
     shutil.rmtree(Path(".motive/work", stage))
     run("pool", params_of().model_copy(update={"workers": 2}))
+    assert bytes_of(POOL / stage) == before
+
+
+@NEEDS_RAY
+@pytest.mark.parametrize("stage", ["latents", "sketches"])
+def test_workers_on_ray_leave_the_same_bytes(sketched, copy, stage):
+    before = bytes_of(POOL / stage)
+    shutil.rmtree(Path(".motive/work", stage))
+    run = {"latents": latents.run, "sketches": sketches.run}[stage]
+    run("pool", params_of().model_copy(update={"workers": 2, "ray": "local"}))
     assert bytes_of(POOL / stage) == before
 
 

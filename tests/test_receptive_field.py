@@ -10,43 +10,9 @@ import torch
 
 from motive.adapters.backbones import load_vae, read_strides
 from motive.maths.motion_mask import to_latent_frames
+from tests.tiny_backbones import ltx_vae, wan_21_vae, wan_22_vae
 
 ROOT = Path(__file__).parents[1]
-
-
-def wan_21() -> Any:
-    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
-
-    return AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1)
-
-
-def wan_22() -> Any:
-    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
-
-    return AutoencoderKLWan(
-        base_dim=8,
-        decoder_base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 2, 2, 2],
-        num_res_blocks=1,
-        is_residual=True,
-        patch_size=2,
-        in_channels=12,
-        out_channels=12,
-        scale_factor_spatial=16,
-    )
-
-
-def ltx() -> Any:
-    from diffusers import AutoencoderKLLTXVideo  # type: ignore[attr-defined]
-
-    return AutoencoderKLLTXVideo(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
-    )
 
 
 def shipped() -> Any:
@@ -54,7 +20,7 @@ def shipped() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("build", "strides"), [(wan_21, (4, 8)), (wan_22, (4, 16)), (ltx, (8, 32)), (shipped, (1, 4))]
+    ("build", "strides"), [(wan_21_vae, (4, 8)), (wan_22_vae, (4, 16)), (ltx_vae, (8, 32)), (shipped, (1, 4))]
 )
 @torch.no_grad()
 def test_a_frame_is_seen_first_by_the_latent_frame_of_its_group(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
@@ -18,8 +20,10 @@ from safetensors import safe_open
 
 from motive.checks import STATS
 from motive.formats import shards
-from motive.formats.clips import COLUMNS
+from motive.formats.clips import COLUMNS, read_clips
+from motive.formats.video import write_video
 from motive.params import load_params
+from motive.query import query
 from motive.world.render import write_world
 from tests.tiny import ROOT, SHAPE, small_params, write_pipeline
 
@@ -299,7 +303,12 @@ def test_mask_stats_have_a_row_a_clip(grown, part):
 def test_where_the_streams_meet_the_tables_are_as_written(grown):
     ids, queries = clip_ids("pool"), clip_ids("queries")
     ranking = pd.read_parquet("data/attribution/ranking.parquet")
-    assert list(ranking) == ["clip_id", "rank", "votes", "influence", "ok", "reason"]
+    assert list(ranking)[:3] == ["clip_id", "rank", "votes"]
+    assert list(ranking)[5:] == ["influence", "influence_low", "influence_high", "ok", "reason"]
+    assert sorted(ranking["rank_against"]) == list(range(len(ids)))
+    inside = ranking[ranking["ok"]]
+    ordered = np.asarray(inside[["influence_low", "influence", "influence_high"]])
+    assert (np.diff(ordered, axis=1) >= 0).all()
     assert sorted(ranking["clip_id"]) == ids
     assert sorted(ranking["rank"]) == list(range(len(ids)))
     assert [reason == "" for reason in ranking["reason"]] == ranking["ok"].tolist()
@@ -317,6 +326,35 @@ def test_where_the_streams_meet_the_tables_are_as_written(grown):
     assert len(losses) == load_params().finetuning.steps
     assert Path("data/finetuning/transformer/config.json").is_file()
     assert Path("data/finetuning/training.json").is_file()
+
+
+def test_a_pool_clip_asked_as_a_new_video_is_its_own_best_teacher(grown, tmp_path):
+    ranking = pd.read_parquet("data/attribution/ranking.parquet")
+    rows = read_clips("pool").to_dict("records")
+    best = next(row for row in rows if row["clip_id"] == ranking["clip_id"].iloc[0])
+    video = Path(best["source"]) / best["video"]
+    found = query(video, best["caption"], load_params(), tmp_path / "asked.png")
+    assert found["clip_id"].iloc[0] == best["clip_id"]
+    assert found["influence"].iloc[0] == pytest.approx(1, abs=1e-3)
+    assert found["influence"].iloc[1] < 0.999
+    assert sorted(found["clip_id"]) == sorted(ranking.loc[ranking["ok"], "clip_id"])
+    assert np.std(np.asarray(cv2.imread(str(tmp_path / "asked.png")))) > 10
+
+
+def test_a_query_says_what_is_wrong(grown, tmp_path):
+    still = tmp_path / "still.mp4"
+    write_video(still, np.full((40, 32, 32, 3), 128, np.uint8), 16.0)
+    (tmp_path / "text.mp4").write_text("no video")
+    for video, why in (
+        (still, "nothing moves"),
+        (tmp_path / "text.mp4", "not a video"),
+        (tmp_path / "gone.mp4", "there is no such file"),
+    ):
+        with pytest.raises(ValueError, match=f"{video.name}: {why}"):
+            query(video, "a ball", load_params(), tmp_path / "out.png")
+    other = load_params().model_copy(update={"masks": load_params().masks.model_copy(update={"floor": 9.0})})
+    with pytest.raises(ValueError, match=r"data/pool/masks was made in another way.*floor"):
+        query(still, "a ball", other, tmp_path / "out.png")
 
 
 def test_the_measures_are_there(grown):

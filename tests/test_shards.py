@@ -4,17 +4,22 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Timer
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save
 
 from motive.formats import shards
 from motive.formats.shards import Recipe, Tensors
+from motive.formats.tables import alone
 
 RECIPE = Recipe("toy", 1, {"scale": 2})
 IDS = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(20)]
@@ -130,15 +135,79 @@ def test_a_failure_is_not_tried_again_and_gives_way_to_a_result(unbroken: dict[s
     assert pd.read_parquet("out/failures.parquet")["clip_id"].tolist() == [IDS[13]]
 
 
-@pytest.mark.parametrize("keep", [0, 5, 100, -1])
-def test_a_truncated_part_is_made_again(keep: int, unbroken: dict[str, str]) -> None:
+DAMAGES = {
+    "empty": lambda content: b"",
+    "half a header": lambda content: content[:100],
+    "header without data": lambda content: content[: 8 + int.from_bytes(content[:8], "little")],
+    "a byte short": lambda content: content[:-1],
+    "a byte long": lambda content: content + b"0",
+    "no shard of ours": lambda content: save({"values": torch.zeros(2)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_is_made_again(damage: str, unbroken: dict[str, str]) -> None:
     run(out="first")
     part = sorted(RECIPE.store.glob("*.safetensors"))[0]
     lost, content = shards.read_ids(part), part.read_bytes()
     part.unlink()  # the published shard is the same file
-    part.write_bytes(content[:keep])
+    part.write_bytes(DAMAGES[damage](content))
     assert run() == len(lost)
     assert digests() == unbroken
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_published_shard_is_told_and_published_again(damage: str, unbroken: dict[str, str]) -> None:
+    run()
+    shard = shards.shard_paths(Path("out"))[1]
+    content = shard.read_bytes()
+    shard.unlink()  # the part in the store is the same file
+    shard.write_bytes(DAMAGES[damage](content))
+    for read in (shards.locate, lambda out: shards.read_stacked(out, "values")):
+        with pytest.raises(ValueError, match=rf"{shard} is missing or damaged .*: run its stage again"):
+            read(Path("out"))
+    assert run() == 0
+    assert digests() == unbroken
+
+
+def test_a_published_shard_that_is_gone_comes_back(unbroken: dict[str, str]) -> None:
+    run()
+    shards.shard_paths(Path("out"))[2].unlink()
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        shards.locate(Path("out"))
+    assert run() == 0
+    assert digests() == unbroken
+
+
+def test_a_folder_that_is_published_again_is_whole_all_the_time(
+    unbroken: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may be reading it."""
+    run()
+    for step in range(10):
+        _publish_until(step, monkeypatch)
+        assert digests() == unbroken
+
+
+def test_a_store_that_was_made_anew_is_published(unbroken: dict[str, str]) -> None:
+    """Whoever deletes the store wants nothing of before."""
+    run()
+    forget()
+    do(IDS[:SIZE])
+    changed = {clip_id: {"values": torch.zeros(2, 3)} for clip_id in IDS[SIZE:]}
+    shards.write_part(RECIPE, changed, {})
+    run()
+    rows = dict(zip(*shards.read_stacked(Path("out"), "values"), strict=True))
+    assert [bool(rows[clip_id].any()) for clip_id in (IDS[0], IDS[-1])] == [True, False]
+
+
+def test_a_store_takes_in_no_results_of_another_recipe(unbroken: dict[str, str]) -> None:
+    other = Recipe("toy", 1, {"scale": 3, "projection": "fold"}, {"model": "tuned"})
+    run()
+    shutil.copytree(RECIPE.store, other.store)
+    told = r"holds another recipe's results.*inputs.model: None, tuned.*params.projection: None, fold"
+    with pytest.raises(ValueError, match=rf"(?s){told}.*params.scale: 2, 3"):
+        shards.pending(other, IDS, SIZE)
 
 
 def test_another_recipe_shares_nothing(unbroken: dict[str, str]) -> None:
@@ -173,7 +242,7 @@ def test_a_manifest_stands_only_beside_a_whole_folder(
     unbroken: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before any of its renames and links, publishing leaves no manifest, not even the one before."""
-    run()
+    run(size=5)
     num_steps = 0
     while not _publish_until(num_steps, monkeypatch):
         assert not Path("out/manifest.json").exists()
@@ -234,3 +303,61 @@ def test_a_killed_run_goes_on_where_it_was(kill_at: int, unbroken: dict[str, str
     assert run() == len(IDS) - kill_at * SIZE
     assert digests() == unbroken
     assert json.loads(Path("out/manifest.json").read_text())["num_clips"] == 18
+
+
+# ---- two at once
+
+ROUNDS = 20
+TWIN = """
+import sys
+from pathlib import Path
+import test_shards as t
+Path(f"ready{sys.argv[1]}").touch()
+while not Path("go").exists():
+    pass
+for n in range(t.ROUNDS):
+    t.RECIPE = t.Recipe("toy", n)
+    t.run(out=f"{sys.argv[2]}/{n}")
+    assert len(t.shards.read_stacked(Path(f"{sys.argv[2]}/{n}"), "values")[0]) == 18
+"""
+
+
+@pytest.mark.parametrize("outs", [("out", "out"), ("pool", "queries")])
+def test_two_runs_at_once_spoil_nothing(outs: tuple[str, str], unbroken: dict[str, str]) -> None:
+    """One store, with a damaged part, and one folder or two: both runs come through, again and again."""
+    for n in range(ROUNDS):
+        broken = Recipe("toy", n).store / "0123456789abcdef.safetensors"
+        broken.parent.mkdir(parents=True)
+        broken.write_bytes(b"cut off")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    twins = [
+        subprocess.Popen([sys.executable, "-c", TWIN, str(n), out], env=env) for n, out in enumerate(outs)
+    ]
+    while not all(Path(f"ready{n}").exists() for n in range(2)):
+        assert all(twin.poll() is None for twin in twins)
+        time.sleep(0.01)
+    Path("go").touch()
+    assert [twin.wait(60) for twin in twins] == [0, 0]
+    del unbroken["manifest.json"]  # each round has a recipe of its own
+    for folder in (Path(out) / str(n) for out in outs for n in range(ROUNDS)):
+        assert digests(folder).items() > unbroken.items()
+
+
+HOLDER = """
+import time
+from motive.formats.tables import alone
+with alone("toy pool"):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_waits_for_the_first_and_for_no_killed_one(caplog: pytest.LogCaptureFixture) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "in\n"
+    Timer(0.5, holder.kill).start()
+    with caplog.at_level("INFO", "motive"), alone("toy pool"):
+        assert holder.wait(5) == -signal.SIGKILL
+    holder.stdout.close()
+    assert "toy pool: another run is at it; waiting for it to end" in caplog.messages

@@ -111,7 +111,8 @@ def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -
     weights = [line for name in ("min", "max", "coverage") for line in _between(name, 0, 1, again)]
     speeds = [line for name in ("motion", "own_motion") for line in _between(name, 0, None, again)]
     words = [_among("camera", list(LABELS), again), _among("motion_kind", list(KINDS), again)]
-    expectations = [*weights, *speeds, *_between("inlier_ratio", 0, 1, again), *words, *_flag("still", again)]
+    shares = [line for name in ("inlier_ratio", "brightness") for line in _between(name, 0, 1, again)]
+    expectations = [*weights, *speeds, *shares, *words, *_flag("still", again)]
     return [*arrays(table, clips=clips, failures=failures), Gate(table, expectations)]
 
 
@@ -173,7 +174,7 @@ def evaluation(table: pd.DataFrame, *, required: list[str]) -> list[Gate]:
 
 
 ARRAY = ("clip_id", "finite")
-STATS = ("coverage", "motion", "own_motion", "still", "camera", "motion_kind", "inlier_ratio")
+STATS = ("coverage", "motion", "own_motion", "still", "camera", "motion_kind", "inlier_ratio", "brightness")
 SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
     "clips": (clips, tuple(COLUMNS)),
     "optical_flow": (arrays, ARRAY),

@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import nullcontext
+from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -81,7 +83,11 @@ def _run(stage: str, *parts: str) -> None:
     from motive.params import load_params  # after the first line: this and the stage import for seconds
 
     params = load_params(PARAMS)
-    import_module(f"motive.stages.{stage}").run(*parts, params)
+    from motive.formats.tables import alone
+
+    # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
+    with alone(f"{stage} {parts[0]}") if parts else nullcontext():
+        import_module(f"motive.stages.{stage}").run(*parts, params)
 
 
 def _add_part_stage(stage: str, text: str) -> None:
@@ -180,6 +186,71 @@ def show(
         table.add_row(str(name), f"{value:.3f}" if isinstance(value, float) else str(value))
     Console(markup=False).print(table)
     log.info("look at %s", picture)
+
+
+@app.command()
+def query(
+    video: Annotated[Path, typer.Argument(help="A video that shows the motion.")],
+    caption: Annotated[str, typer.Option(help="What it shows, in the words of the pool's captions.")],
+    top: Annotated[int, typer.Option(min=1, help="Clips printed, from both ends.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
+) -> None:
+    """Ask a sketched pool about a new video: which clips teach its motion, and which teach against it."""
+    log.info("query: %s against the sketches of data/pool", video)
+    from rich.console import Console
+    from rich.table import Table
+
+    from motive.params import load_params
+    from motive.query import query as asked
+
+    picture = out or Path(".motive/query") / f"{video.stem}.png"
+    found = asked(video, caption, load_params(PARAMS), picture)
+    table = Table("rank", "influence", "clip", "video", "caption")
+    for row in [
+        *found.head(top).to_dict("records"),
+        *found.iloc[max(top, len(found) - top) :].to_dict("records"),
+    ]:
+        cells = (row["clip_id"], row["video"], row["caption"])
+        table.add_row(str(row["rank"]), f"{row['influence']:+.3f}", *cells)
+    Console(markup=False).print(table)
+    write_to = picture.with_suffix(".csv")
+    found.to_csv(write_to, index=False)
+    log.info("look at %s; all clips are in %s", picture, write_to)
+
+
+@app.command()
+def sketch(
+    append: Annotated[bool, typer.Option("--append", help="Read the pool's folder again first.")] = False,
+) -> None:
+    """Bring the pool's sketches up to date: with --append clips that came since cost only themselves."""
+    for stage in PART_STAGES if append else ("sketches",):
+        _run(stage, "pool")
+
+
+@app.command()
+def validate(
+    small: Annotated[bool, typer.Option("--small", help="A quick look that proves nothing.")] = False,
+    subsets: Annotated[int | None, typer.Option(min=2, help="Halves to train on, for the LDS.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Instead of workers in params.yaml.")] = None,
+) -> None:
+    """Is the attribution right? Retrain, remove, corrupt, and hold it against the truth.
+
+    Needs the masks and latents of pool, queries and held-out clips. A killed run goes on where it stopped.
+    """
+    log.info("validate: starting with %s", PARAMS)
+    from rich.console import Console
+
+    from motive.params import load_params
+    from motive.validation.report import tables
+    from motive.validation.run import validate as validated
+    from motive.validation.settings import FULL, SMALL
+
+    params = load_params(PARAMS).model_copy(update=_given(workers=workers))
+    root, settings = ("validation/small", SMALL) if small else ("validation", FULL)
+    settings = replace(settings, **_given(num_subsets=subsets))  # of fewer halves the first are the same
+    for table in tables(validated(params, settings, root)):
+        Console(markup=False).print(table)
+    log.info("look at data/%s/validation.png and validation.json", root)
 
 
 @app.command()

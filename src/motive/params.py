@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 Part = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+Address = Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[\w.-]+:\d+)?$")]
 
 
 class Section(BaseModel):
@@ -124,8 +125,10 @@ class Attribution(Section):
 
 
 class Curation(Section):
-    strategy: Literal["motive", "random", "motion_magnitude", "full"] = Field(description="who chooses")
-    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen")
+    strategy: Literal["motive", "random", "motion_magnitude", "full", "drop_worst"] = Field(
+        description="who chooses; drop_worst: all but the worst teachers"
+    )
+    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen (drop_worst: left out)")
     seed: Seed = Field(description="for strategy random")
 
 
@@ -165,6 +168,9 @@ class Params(Section):
     """All of params.yaml, key by key."""
 
     workers: Count = Field(description="processes that share a stage's shards; each uses one thread")
+    ray: Address = Field(
+        description="empty: workers are processes; local: on a Ray of this machine; auto, HOST:PORT: on that"
+    )
     shards: Shards
     model: Model
     clips: Clips

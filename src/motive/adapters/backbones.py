@@ -1,21 +1,27 @@
-"""Wan video models through diffusers: strides, latents, text, velocity, samples.
+"""Video models through diffusers: strides, latents, text, velocity, samples.
 
 `path` is a folder in diffusers layout or a hub id: models/tiny-wan, Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+Loading is the same for all; what a family does in its own way is in its module: wan.py, ltx.py.
 Heavy imports are inside functions: the command line must start fast.
 """
 
 import hashlib
 import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-NUM_TRAIN_TIMESTEPS = 1000
+from motive.adapters.experts import NAMES, Experts, parts
+from motive.adapters.families import FAMILIES, family_of
+
+FPS = 25.0  # of a clip, where nobody says
+
+
+# ---- the folder
 
 
 def local_folder(path: str) -> Path:
@@ -30,21 +36,27 @@ def local_folder(path: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(path))
+        # Not what lies beside the folders: of LTX-Video that would be all its versions.
+        return Path(snapshot_download(path, allow_patterns=["model_index.json", "*/*"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ValueError(
             f"model.path: {path} is no folder, and no model of that name was found: {error}"
         ) from error
 
 
-def fingerprint(path: str, *parts: str) -> str:
+def fingerprint(path: str, *names: str) -> str:
     """A hash of these parts of a model: names, sizes, and the first and last MiB of each file.
+
+    A second expert belongs to the transformer, and so does where it begins.
 
     Raises:
         ValueError: a part is missing.
     """
     digest = hashlib.sha256()
-    for part in parts:
+    if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
+        names = (*names, NAMES[1])
+        digest.update(f"boundary_ratio {_index(path)['boundary_ratio']}".encode())
+    for part in names:
         folder = local_folder(path) / part
         if not folder.is_dir():
             raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
@@ -57,41 +69,53 @@ def fingerprint(path: str, *parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _config(path: str, part: str) -> dict:
-    file = local_folder(path) / part / "config.json"
+def _json(path: str, name: str) -> dict[str, Any]:
+    file = local_folder(path) / name
     if not file.is_file():
         raise ValueError(f"model.path: {path} is not a diffusers folder: {file} is missing")
     return json.loads(file.read_text())
 
 
+def _index(path: str) -> dict[str, Any]:
+    index = _json(path, "model_index.json")
+    if index["_class_name"] not in FAMILIES:
+        known = ", ".join(name for name in FAMILIES if name.endswith("Pipeline"))
+        raise ValueError(f"model.path: {path} is for {index['_class_name']}; supported: {known}")
+    return index
+
+
 def read_strides(path: str) -> tuple[int, int]:
     """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
-    config = _config(path, "vae")
-    if "spatio_temporal_scaling" in config:  # LTX: every such block halves both
-        halved = 2 ** sum(config["spatio_temporal_scaling"])
-        return config["patch_size_t"] * halved, config["patch_size"] * halved
-    return config.get("scale_factor_temporal", 4), config.get("scale_factor_spatial", 8)
+    return strides_of(_json(path, "vae/config.json"))
+
+
+def strides_of(vae: Any) -> tuple[int, int]:
+    """The same, of a VAE's config."""
+    if "spatio_temporal_scaling" in vae:  # LTX: every such block halves both, if nothing else is said
+        halved = 2 ** sum(vae["spatio_temporal_scaling"])
+        time, space = (vae.get(f"{kind}_compression_ratio") for kind in ("temporal", "spatial"))
+        return time or vae["patch_size_t"] * halved, space or vae["patch_size"] * halved
+    return vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8)
 
 
 def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
     """[C,T,h,w] of a clip's latent.
 
     Raises:
-        ValueError: frames or sizes don't fit the model. Left alone, diffusers drops and crops in silence.
+        ValueError: the model is of no known family, or frames or sizes don't fit it.
     """
-    time, space = read_strides(path)
-    _, patch_h, patch_w = _config(path, "transformer")["patch_size"]
-    stride = math.lcm(time, 4)  # the VAE takes the first frame, then four at a time, whatever its stride
-    if (num_frames - 1) % stride:
-        better = max(num_frames // stride, 1) * stride + 1
+    family, (time, space) = FAMILIES[_index(path)["_class_name"]], read_strides(path)
+    configs = _json(path, "vae/config.json"), _json(path, "transformer/config.json")
+    channels, frames, *multiples = family.fitting(*configs, (time, space))
+    if (num_frames - 1) % frames:
+        better = max(num_frames // frames, 1) * frames + 1
         raise ValueError(
-            f"clips.num_frames: {num_frames} does not fit {path}; use {stride}n+1, e.g. {better}"
+            f"clips.num_frames: {num_frames} does not fit {path}; use {frames}n+1, e.g. {better}"
         )
-    for name, size, patch in (("height", height, patch_h), ("width", width, patch_w)):
-        multiple = math.lcm(space * patch, 16)
+    for name, size, multiple in zip(("height", "width"), (height, width), multiples, strict=True):
         if size % multiple:
             raise ValueError(f"clips.{name}: {size} does not fit {path}; use a multiple of {multiple}")
-    return _config(path, "vae")["z_dim"], 1 + (num_frames - 1) // time, height // space, width // space
+    return channels, 1 + (num_frames - 1) // time, height // space, width // space
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -104,41 +128,43 @@ def torch_dtype(name: str) -> torch.dtype:
 
 def load_vae(path: str, device: str) -> Any:
     """The frozen VAE in float32: it is small, and its halves are visible."""
-    from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
+    from diffusers import AutoModel  # type: ignore[attr-defined]
 
-    vae: Any = AutoencoderKLWan.from_pretrained(local_folder(path), subfolder="vae", dtype=torch.float32)
+    vae: Any = AutoModel.from_pretrained(str(local_folder(path)), subfolder="vae", dtype=torch.float32)
     return vae.to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def encode_video(vae: Any, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[Tensor, "C T h w"]:
-    """The mode of the VAE's posterior, normalised with the config's mean and deviation; on the CPU."""
+    """The mode of the VAE's posterior, normalised with the model's mean and deviation; on the CPU."""
     video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1
     mode = vae.encode(video.to(vae.dtype)).latent_dist.mode()[0].float()
-    mean, std = (torch.tensor(x, device=mode.device).view(-1, 1, 1, 1) for x in _statistics(vae))
+    mean, std = _statistics(vae)
     return ((mode - mean) / std).cpu()
 
 
 @torch.no_grad()
 def decode_video(vae: Any, latent: Float[Tensor, "C T h w"]) -> UInt8[np.ndarray, "F H W 3"]:
     """The inverse of `encode_video`, as pixels."""
-    mean, std = (torch.tensor(x).view(-1, 1, 1, 1) for x in _statistics(vae))
-    video = vae.decode((latent.float() * std + mean)[None].to(vae.device, vae.dtype)).sample[0]
+    mean, std = _statistics(vae)
+    z = (latent.float().to(vae.device) * std + mean).to(vae.dtype)
+    video = family_of(vae).decode(vae, z[None])[0]
     return ((video.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
 
 
-def _statistics(vae: Any) -> tuple[list[float], list[float]]:
-    return vae.config.latents_mean, vae.config.latents_std
+def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
+    mean, std = (x.float().to(vae.device).view(-1, 1, 1, 1) for x in family_of(vae).statistics(vae))
+    return mean, std
 
 
 # ---- text
 
 
 def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
-    """The tokenizer and the frozen UMT5 encoder."""
-    from transformers import AutoTokenizer, UMT5EncoderModel
+    """The tokenizer and the frozen encoder."""
+    from transformers import AutoModelForTextEncoding, AutoTokenizer
 
-    encoder: Any = UMT5EncoderModel.from_pretrained(
+    encoder: Any = AutoModelForTextEncoding.from_pretrained(
         local_folder(path), subfolder="text_encoder", dtype=torch_dtype(dtype)
     )
     tokenizer = AutoTokenizer.from_pretrained(local_folder(path), subfolder="tokenizer")
@@ -148,15 +174,11 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
 @torch.no_grad()
 def encode_text(tokenizer: Any, encoder: Any, caption: str, max_tokens: int) -> Float[Tensor, "S E"]:
     """The caption as the pipeline itself would embed it, cut to its true length; on the CPU."""
-    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
-
-    tokens = tokenizer(prompt_clean(caption), max_length=max_tokens, truncation=True, return_tensors="pt")
-    ids, mask = tokens.input_ids.to(encoder.device), tokens.attention_mask.to(encoder.device)
-    return encoder(ids, mask).last_hidden_state[0].cpu()
+    return family_of(encoder).encode_text(tokenizer, encoder, caption, max_tokens).cpu()
 
 
 def padded(text: list[Tensor], max_tokens: int) -> Float[Tensor, "B S E"]:
-    """Embeddings padded with zeros to one length: Wan is trained on them so and attends to the zeros too."""
+    """Embeddings padded with zeros to one length."""
     rows = [torch.cat([t[:max_tokens], t.new_zeros(max(0, max_tokens - len(t)), t.shape[1])]) for t in text]
     return torch.stack(rows)
 
@@ -164,22 +186,33 @@ def padded(text: list[Tensor], max_tokens: int) -> Float[Tensor, "B S E"]:
 # ---- velocity
 
 
-def load_transformer(path: str, dtype: str, device: str) -> nn.Module:
-    """The trainable transformer (`WanTransformer3DModel`), with gradients on."""
-    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+def load_transformer(path: str, dtype: str, device: str, tuned: str = "") -> nn.Module:
+    """The trainable transformer, or both `Experts`, with gradients on; `tuned`: a folder of their weights.
 
-    model: Any = WanTransformer3DModel.from_pretrained(
-        local_folder(path), subfolder="transformer", dtype=torch_dtype(dtype)
-    )
+    Raises:
+        ValueError: there are two, and no model_index.json says where the second begins.
+    """
+    from diffusers import AutoModel  # type: ignore[attr-defined]
+
+    folder = local_folder(tuned or path)
+
+    def load(name: str) -> Any:
+        return AutoModel.from_pretrained(str(folder), subfolder=name, dtype=torch_dtype(dtype))
+
+    model = load(NAMES[0])
+    if (folder / NAMES[1]).is_dir():
+        model = Experts(model, load(NAMES[1]), _index(path)["boundary_ratio"])
     return model.to(device).requires_grad_(True)
 
 
-def save_transformer(transformer: Any, dtype: str, folder: Path) -> None:
-    """Write a transformer as `load_transformer` reads it: what it keeps in float32 stays so."""
-    for name, p in transformer.named_parameters():
-        if not set(name.split(".")) & set(transformer._keep_in_fp32_modules):
-            p.data = p.data.to(torch_dtype(dtype))
-    transformer.save_pretrained(folder)
+def save_transformer(transformer: nn.Module, dtype: str, folder: Path) -> None:
+    """Write what `load_transformer` reads: what a transformer keeps in float32 stays so."""
+    for name, model in parts(transformer).items():
+        kept = set(model._keep_in_fp32_modules or ())
+        for key, p in model.named_parameters():
+            if not set(key.split(".")) & kept:
+                p.data = p.data.to(torch_dtype(dtype))
+        model.save_pretrained(folder / name)
 
 
 def velocity(
@@ -187,30 +220,44 @@ def velocity(
     noised: Float[Tensor, "B C T h w"],
     sigma: Float[Tensor, "B"],
     text: Float[Tensor, "B S E"],
+    fps: float = FPS,
 ) -> Float[Tensor, "B C T h w"]:
-    """What the backbone predicts for these noised latents; the model sees 1000*sigma as a float."""
-    # Its first parameters stay float32 in any model; the patch embedding says what the model computes in.
-    dtype = next(
-        p.dtype for name, p in transformer.named_parameters() if name.endswith("patch_embedding.weight")
-    )
-    timestep = sigma * NUM_TRAIN_TIMESTEPS
-    return transformer(noised.to(dtype), timestep, text.to(dtype), return_dict=False)[0]
+    """What the backbone predicts for these noised latents; the model sees 1000*sigma as a float.
+
+    Text is as `padded` makes it. LTX places a clip's frames in time by its `fps`; Wan does not ask.
+    """
+    return family_of(transformer).velocity(transformer, noised, sigma, text, fps)
 
 
 # ---- samples
 
 
-def load_pipeline(path: str, dtype: str, device: str, transformer: nn.Module | None = None) -> Any:
-    """The whole `WanPipeline`, its VAE in float32, with another transformer in place of its own if given."""
-    from diffusers import WanPipeline  # type: ignore[attr-defined]
+def load_pipeline(
+    path: str,
+    dtype: str,
+    device: str,
+    transformer: nn.Module | None = None,
+    offload: Literal["none", "model", "group"] = "none",
+) -> Any:
+    """The whole pipeline, its VAE in float32, with another transformer in place of its own if given.
+
+    offload: what waits on the CPU: nothing; all models but the one in use; all layers but the one in use.
+    """
+    from diffusers import DiffusionPipeline  # type: ignore[attr-defined]
     from diffusers.utils.logging import set_verbosity_error
 
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
-    parts = {} if transformer is None else {"transformer": transformer}
-    pipeline = WanPipeline.from_pretrained(
-        local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, device), **parts
-    ).to(device)
+    own = {} if transformer is None else parts(transformer)
+    pipeline: Any = DiffusionPipeline.from_pretrained(
+        local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
+    )
     pipeline.set_progress_bar_config(disable=True)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "group":
+        pipeline.enable_group_offload(torch.device(device), offload_type="leaf_level")
+    else:
+        pipeline.to(device)
     return pipeline
 
 
@@ -222,13 +269,15 @@ def generate(
     steps: int,
     guidance: float,
     seed: int,
+    fps: float = FPS,
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """One video of size (frames, height, width), the same for the same seed."""
     num_frames, height, width = size
-    stride, space = pipeline.vae_scale_factor_temporal, pipeline.vae_scale_factor_spatial
-    # Drawn here: of a VAE with time stride 1 the pipeline would make one frame too many.
+    time, space = strides_of(pipeline.vae.config)
+    # Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many.
     channels = pipeline.transformer.config.in_channels
-    shape = (1, channels, (num_frames - 1) // stride + 1, height // space, width // space)
+    shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     video = pipeline(
         prompt=prompt,
         num_frames=num_frames,
@@ -237,8 +286,8 @@ def generate(
         num_inference_steps=steps,
         guidance_scale=guidance,
         max_sequence_length=max_tokens,
-        latents=torch.randn(shape, generator=torch.Generator().manual_seed(seed)),
         output_type="np",
+        **family_of(pipeline).sampling(noise, fps),
     ).frames[0]
     if not np.isfinite(video).all():
         raise ValueError(

@@ -12,8 +12,10 @@ from typing import Any
 from torch import nn
 
 from motive.adapters.backbones import fingerprint, load_pipeline, load_transformer
+from motive.adapters.lora import FILES, load_lora
 
-WHOLE, LORA = "transformer", "pytorch_lora_weights.safetensors"
+WHOLE = "transformer"
+LORA = FILES[WHOLE]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def _is_whole(tuned: str) -> bool:
 def _digest(base: str, tuned: str) -> str:
     """Of every byte: after two short trainings large parts of the files can be the same."""
     whole = _is_whole(tuned)
-    files = sorted((Path(tuned) / WHOLE).iterdir()) if whole else [Path(tuned) / LORA]
+    files = sorted(Path(tuned).glob(f"{WHOLE}*/*" if whole else "pytorch_lora_weights*.safetensors"))
     digest = hashlib.sha256(b"" if whole else fingerprint(base, WHOLE).encode())
     for path in files:
         with path.open("rb") as file:
@@ -64,13 +66,10 @@ def _digest(base: str, tuned: str) -> str:
 @lru_cache(maxsize=1)  # one at a time in a worker: the base model makes room for the tuned one
 def frozen_transformer(model: Model) -> nn.Module:
     """The transformer, without gradients."""
-    transformer: Any = load_transformer(
-        model.tuned if model.tuned and _is_whole(model.tuned) else model.path, model.dtype, model.device
-    )
-    if model.tuned and not _is_whole(model.tuned):
-        transformer.load_lora_adapter(
-            model.tuned, prefix="transformer", weight_name=LORA, use_safetensors=True
-        )
+    whole = model.tuned if model.tuned and _is_whole(model.tuned) else ""
+    transformer = load_transformer(model.path, model.dtype, model.device, whole)
+    if model.tuned and not whole:
+        load_lora(transformer, model.tuned)
     return transformer.to(model.device).eval().requires_grad_(False)
 
 

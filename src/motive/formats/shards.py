@@ -6,10 +6,13 @@ only on the clips and the recipe: not on interruptions, on the number of workers
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,31 +22,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from motive.formats.tables import WORK, write_table
+from motive.formats.recipes import Recipe
+from motive.formats.tables import alone, aside, write_table, write_text
 
+log = logging.getLogger("motive")
 Tensors = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a stage's output for one clip. Raise `version` when the meaning of it changes."""
-
-    stage: str
-    version: int
-    params: dict = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of what it was made from
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-    def to_json(self) -> str:
-        """The recipe and its digest, for people and for the next stage."""
-        return json.dumps({**asdict(self), "digest": self.digest}, indent=1, sort_keys=True)
-
-    @property
-    def store(self) -> Path:
-        return WORK / self.stage / self.digest
+BLOCK = 1 << 16  # bytes to read at once: a million sketches one by one take half a minute
 
 
 # ---- one shard file
@@ -58,31 +42,59 @@ def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
             tensors[name] = torch.stack(list(column.values()))
         else:
             tensors |= {f"{name}/{clip_id}": tensor for clip_id, tensor in column.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     metadata = {"motive": json.dumps({"clip_ids": list(clips)})}
-    aside.write_bytes(save(tensors, metadata))  # save_file would let nobody but the owner read it
-    os.replace(aside, path)
+    with aside(path) as place, place.open("wb") as file:
+        file.write(save(tensors, metadata))  # save_file would let nobody but the owner read it
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut leaves the name without the bytes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """A shard and its clip ids; its length is checked against its header.
+
+    Raises:
+        ValueError: it is missing, cut off, too long, or none of ours.
+    """
+    try:
+        shard = safe_open(path, "pt")
+        clip_ids = json.loads(shard.metadata()["motive"])["clip_ids"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged ({error}): run its stage again") from None
+    with shard:
+        yield shard, clip_ids
 
 
 def read_ids(path: Path) -> list[str]:
-    """The clip ids of one shard, in row order."""
-    with safe_open(path, "pt") as shard:
-        return json.loads(shard.metadata()["motive"])["clip_ids"]
+    """The clip ids of one shard, in row order.
+
+    Raises:
+        ValueError: the shard is missing or damaged.
+    """
+    with _opened(path) as (_, clip_ids):
+        return clip_ids
 
 
 def read_shard(path: Path, only: set[str] | None = None) -> Iterator[tuple[str, Tensors]]:
-    """Yield (clip_id, tensors) of one shard in row order, reading one clip at a time."""
-    with safe_open(path, "pt") as shard:
-        clip_ids = json.loads(shard.metadata()["motive"])["clip_ids"]
+    """Yield (clip_id, tensors) of one shard in row order, reading one clip, or a few small ones, at a time.
+
+    Raises:
+        ValueError: the shard is missing or damaged.
+    """
+    with _opened(path) as (shard, clip_ids):
         keys = list(shard.keys())
         stacked = [key for key in keys if "/" not in key]
         ragged = sorted({key.split("/")[0] for key in keys if "/" in key})
-        for row, clip_id in enumerate(clip_ids):
-            if only is not None and clip_id not in only:
+        step = max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+        for start in range(0, len(clip_ids), step):
+            ids = clip_ids[start : start + step]
+            if only is not None and only.isdisjoint(ids):
                 continue
-            tensors = {name: shard.get_slice(name)[row] for name in stacked}
-            yield clip_id, tensors | {name: shard.get_tensor(f"{name}/{clip_id}") for name in ragged}
+            block = {name: shard.get_slice(name)[start : start + step] for name in stacked}
+            for row, clip_id in enumerate(ids):
+                if only is None or clip_id in only:
+                    tensors = {name: rows[row] for name, rows in block.items()}
+                    yield clip_id, tensors | {name: shard.get_tensor(f"{name}/{clip_id}") for name in ragged}
 
 
 def locate(folder: Path) -> dict[str, Path]:
@@ -92,23 +104,29 @@ def locate(folder: Path) -> dict[str, Path]:
 
 def read_clip_tensors(where: dict[str, Path], clip_ids: list[str]) -> Iterator[tuple[str, Tensors]]:
     """Yield (clip_id, tensors) of these clips, in the order given within each shard; see `locate`."""
-    for path in dict.fromkeys(where[clip_id] for clip_id in clip_ids):
-        yield from read_shard(path, {clip_id for clip_id in clip_ids if where[clip_id] == path})
+    wanted: dict[Path, set[str]] = defaultdict(set)
+    for clip_id in clip_ids:
+        wanted[where[clip_id]].add(clip_id)
+    for path, ids in wanted.items():
+        yield from read_shard(path, ids)
 
 
 def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
     """All rows of one tensor of a published folder: ids [n], tensor [n, ...]; empty folder: ([], empty)."""
     clip_ids: list[str] = []
-    rows: list[torch.Tensor] = []
+    tensor = torch.empty(0)
     for path in shard_paths(folder):
-        clip_ids += read_ids(path)
-        rows.append(read_column(path, name))
-    return clip_ids, torch.cat(rows) if rows else torch.empty(0)
+        ids, rows = read_ids(path), read_column(path, name)
+        if not clip_ids:  # one allocation: joined at the end, a million sketches would be there twice
+            tensor = rows.new_empty(read_manifest(folder)["num_clips"], *rows.shape[1:])
+        tensor[len(clip_ids) : len(clip_ids) + len(ids)] = rows
+        clip_ids += ids
+    return clip_ids, tensor
 
 
 def read_column(path: Path, name: str) -> torch.Tensor:
     """All rows of one tensor of one shard, if its clips have it in one shape."""
-    with safe_open(path, "pt") as shard:
+    with _opened(path) as (shard, _):
         return shard.get_tensor(name)
 
 
@@ -154,13 +172,18 @@ def read_manifest(folder: Path) -> dict:
 
 
 def done(recipe: Recipe) -> dict[str, Path]:
-    """clip_id -> the part of the work store that holds it. An unreadable part is thrown away."""
+    """clip_id -> the part of the work store that holds it. A damaged part does not count: it is made again.
+
+    Raises:
+        ValueError: the store is another recipe's; says what differs.
+    """
+    recipe.refuse_another()
     where: dict[str, Path] = {}
     for path in sorted(recipe.store.glob("*.safetensors")):
         try:
             where |= dict.fromkeys(read_ids(path), path)
-        except (SafetensorError, KeyError, TypeError, ValueError):  # truncated, or not ours
-            path.unlink()
+        except ValueError as damage:  # not deleted: another run may have made it anew by now
+            log.warning("%s: %s", recipe.stage, damage)
     return where
 
 
@@ -190,11 +213,10 @@ def read_done(recipe: Recipe, clip_ids: list[str]) -> Iterator[tuple[str, Tensor
 def write_part(recipe: Recipe, clips: dict[str, Tensors], failures: dict[str, str]) -> None:
     """Keep one finished chunk: its tensors, and the reason of each clip that failed."""
     chunk = hashlib.sha256("".join([*clips, *failures]).encode()).hexdigest()[:16]
-    recipe.store.mkdir(parents=True, exist_ok=True)
+    recipe.claim()
     if failures:
-        aside = recipe.store / f".{chunk}.{os.getpid()}"
-        aside.write_text(json.dumps(failures, indent=1, sort_keys=True))
-        os.replace(aside, recipe.store / f"{chunk}.failures.json")
+        text = json.dumps(failures, indent=1, sort_keys=True)
+        write_text(recipe.store / f"{chunk}.failures.json", text)
     if clips:
         write_shard(recipe.store / f"{chunk}.safetensors", clips)
 
@@ -203,7 +225,8 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
     """Write the finished output folder and return its failures (`clip_id`, `reason`).
 
     A shard that is a part of the work store as it stands is hard-linked; any other is put together from its
-    parts. What an earlier or killed run left in the folder goes first, its manifest before anything.
+    parts. What another recipe or a killed run left in the folder goes first, its manifest before anything; if
+    the manifest is as it should be, each shard is replaced where it lies, since somebody may be reading it.
 
     Raises:
         ValueError: a clip is neither done nor failed: the stage before had other clips, or the store lost it.
@@ -214,30 +237,23 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
             f"{recipe.store} has neither a result nor a failure for {len(lost)} clips, e.g. {lost[0]}: "
             f"run the stage before {recipe.stage}, then {recipe.stage} again"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    for path in [out / "manifest.json", *out.glob("*.safetensors"), *out.glob(".*")]:
-        path.unlink(missing_ok=True)
-    names = []
+    rows = {}
     for start in range(0, len(clip_ids), shard_size):
-        ids = [clip_id for clip_id in clip_ids[start : start + shard_size] if clip_id in where]
-        if not ids:
-            continue
-        names.append(f"{start:08d}-{min(start + shard_size, len(clip_ids)):08d}.safetensors")
-        _publish_shard(out / names[-1], ids, where)
-    failures = [
-        (clip_id, reasons[clip_id]) for clip_id in clip_ids if clip_id in reasons and clip_id not in where
-    ]
+        if ids := [clip_id for clip_id in clip_ids[start : start + shard_size] if clip_id in where]:
+            rows[f"{start:08d}-{min(start + shard_size, len(clip_ids)):08d}.safetensors"] = ids
+    failures = [(clip_id, reasons[clip_id]) for clip_id in clip_ids if clip_id not in where]
     table = pd.DataFrame(failures, columns=["clip_id", "reason"], dtype="str")
-    write_table(out / "failures.parquet", table)
-    manifest = {
-        **asdict(recipe),
-        "digest": recipe.digest,
-        "num_clips": len(clip_ids) - len(table),
-        "shards": names,
-    }
-    aside = out / ".manifest.json"
-    aside.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    os.replace(aside, out / "manifest.json")
+    counts = {"digest": recipe.digest, "num_clips": len(clip_ids) - len(table), "shards": list(rows)}
+    manifest = json.dumps({**asdict(recipe), **counts}, indent=1, sort_keys=True) + "\n"
+    path = out / "manifest.json"
+    with alone(str(out)):
+        if not path.is_file() or path.read_text() != manifest:
+            for old in [path, *out.glob("*.safetensors"), *out.glob(".*")]:
+                old.unlink(missing_ok=True)
+        for name, ids in rows.items():
+            _publish_shard(out / name, ids, where)
+        write_table(out / "failures.parquet", table)
+        write_text(path, manifest)
     return table
 
 
@@ -245,11 +261,11 @@ def _publish_shard(path: Path, ids: list[str], where: dict[str, Path]) -> None:
     parts = {where[clip_id] for clip_id in ids}
     part = min(parts)
     if len(parts) == 1 and read_ids(part) == ids:
-        path.unlink(missing_ok=True)
-        try:
-            os.link(part, path)
-        except OSError:  # another file system
-            shutil.copyfile(part, path)
+        with aside(path) as place:
+            try:
+                os.link(part, place)
+            except OSError:  # another file system
+                shutil.copyfile(part, place)
         return
     clips = {clip_id: tensors for part in sorted(parts) for clip_id, tensors in read_shard(part, set(ids))}
     write_shard(path, {clip_id: clips[clip_id] for clip_id in ids})

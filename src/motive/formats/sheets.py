@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from motive.formats.clips import clip_path, clip_span
 from motive.formats.video import read_frames
+from motive.params import Clips
 
 HEIGHT = 64  # pixels of a frame in a strip, at least
 GAP, PAD = 2, 14  # pixels between frames and between strips
@@ -29,6 +31,13 @@ class Strip(NamedTuple):
 def spread(frames: np.ndarray, count: int) -> np.ndarray:
     """`count` frames of a clip, evenly from the first to the last."""
     return frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)]
+
+
+def clip_strip(video: Path, span: dict[str, Any], clips: Clips) -> np.ndarray:
+    """A few frames u8 [F,H,W,3] of a clip as the model sees it, small."""
+    small = {"height": HEIGHT, "width": 2 * round(HEIGHT * clips.width / clips.height / 2)}
+    how = clips.model_dump(include={"num_frames", "fps", "resample", "max_pixels"}) | small
+    return spread(read_frames(video, **how, **span), 4)
 
 
 def strip_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Strip]]]) -> np.ndarray:

@@ -12,7 +12,8 @@ from torch import Tensor
 from motive.maths.packing import unit, unpack
 
 BLOCK = 8_192  # pool clips at a time: what is held beside the result
-SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of
+SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of ...
+AXES = 4_096  # ... or so many, where a sketch has more numbers than this: eigenvectors cost their cube
 
 Method = Literal["cosine", "centred", "preconditioned"]
 Measure = Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]]
@@ -51,16 +52,32 @@ def measure(
     if method == "cosine":
         return None
     chosen = ok.nonzero()[:, 0]
-    chosen = chosen[:: -(-len(chosen) // SAMPLE) or 1]
+    most = SAMPLE if method == "centred" or unpack(pool[:1]).shape[-1] <= AXES else AXES
+    chosen = chosen[:: -(-len(chosen) // most) or 1]
     some = unpack(pool[chosen])
     mean = some.mean(0)
     if method == "centred":
         return lambda sketches: sketches - mean
-    moment = torch.einsum("nkd,nke->kde", some - mean, some - mean).double() / max(1, len(some))
-    values, vectors = torch.linalg.eigh(moment)
-    least = damping * values.clamp_min(0).mean(-1, keepdim=True) + 1e-12
-    root = ((vectors * (values.clamp_min(0) + least).rsqrt()[:, None]) @ vectors.mT).float()
-    return lambda sketches: torch.einsum("...kd,kde->...ke", sketches - mean, root)
+    values, axes = _principal((some - mean).transpose(0, 1))
+    least = damping * values.sum(-1, keepdim=True) / mean.shape[-1] + 1e-12
+    # (F + least)^-1/2 is least^-1/2 where F has no axis: it may have fewer than there are numbers.
+    rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)
+    gains = (values + least).rsqrt() - rest
+
+    def changed(sketches: Tensor) -> Tensor:
+        x = sketches - mean
+        along = torch.einsum("...kd,kdr->...kr", x, axes) * gains
+        return x * rest + torch.einsum("...kr,kdr->...kd", along, axes)
+
+    return changed
+
+
+def _principal(x: Float[Tensor, "K N D"]) -> tuple[Float[Tensor, "K R"], Float[Tensor, "K D R"]]:
+    """Eigenvalues and unit axes of each second moment, R = min(N, D): by the smaller of its two matrices."""
+    _, N, D = x.shape
+    values, vectors = torch.linalg.eigh((x @ x.mT if N < D else x.mT @ x).double() / N)
+    values, vectors = values.clamp_min(0).float(), vectors.float()
+    return values, torch.nn.functional.normalize(x.mT @ vectors, dim=1) if N < D else vectors
 
 
 def segment_influence(

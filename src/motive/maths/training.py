@@ -24,6 +24,16 @@ def training_loss(
     """The ordinary flow-matching loss at logit-normal noise levels (as the Wan authors train)."""
     sigma = shifted(torch.sigmoid(torch.randn(len(z), generator=rng)), shift).to(z.device)
     eps = torch.randn(z.shape, generator=rng).to(z.device)
+    return plain_loss(velocity, z, eps, sigma)
+
+
+def plain_loss(
+    velocity: Velocity,
+    z: Float[Tensor, "B C T h w"],
+    eps: Float[Tensor, "B C T h w"],
+    sigma: Float[Tensor, "B"],
+) -> Float[Tensor, ""]:
+    """The flow-matching loss at these noises and noise levels, mean over clips."""
     v = velocity(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)
     return motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[:, 0])).mean()
 

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save
 
 from motive.formats.clips import STILL, clip_path, clip_span, read_clips
+from motive.formats.facts import read_facts
 from motive.formats.pictures import write_png
 from motive.formats.shards import read_column, read_ids, read_manifest, read_stacked, shard_paths
-from motive.formats.sheets import Strip, spread, strip_sheet
+from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.tables import read_table, write_table
-from motive.formats.video import read_frames
+from motive.maths.confounds import rank_correlation
 from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
 from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
 from motive.params import Clips, Params
@@ -25,8 +26,7 @@ log = logging.getLogger("motive")
 
 OUT = Path("data/attribution")
 EXTREMES = 20  # best and worst clips of a motion that best_and_worst.parquet names
-PICTURED, FRAMES, PICTURED_MOTIONS = 3, 4, 20  # ... and what the picture shows of them
-PIXELS = 64  # height of a frame in the picture
+PICTURED, PICTURED_MOTIONS = 3, 20  # ... and what the picture shows of them
 
 
 def run(params: Params) -> None:
@@ -54,6 +54,7 @@ def run(params: Params) -> None:
     write_table(OUT / "ranking.parquet", ranking)
     write_table(OUT / "segments.parquet", _segments(pool, asked[voters], measured, ok, params.clips))
     write_table(OUT / "best_and_worst.parquet", best_and_worst)
+    write_table(OUT / "confounds.parquet", _confounds(pool, mean_influence(matrix[:, voters]), ok))
     write_png(OUT / "best_and_worst.png", _picture(best_and_worst, pool, queries, params.clips))
     _write_summary(ranking, queries.iloc[voters], params)
     _tell(ranking, pool, params)
@@ -178,6 +179,25 @@ def _segments(
     return pd.DataFrame(rows, columns=["clip_id", "segment", "start", "end", "influence"])
 
 
+def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataFrame:
+    """`fact`, and how far the mean influence follows it, with and without the gradient's length."""
+    clip_ids, norm = read_stacked(Path("data/pool/sketches"), "norm")
+    facts: Any = read_facts(pool, Path("data/pool"))[ok]
+    norms = pd.Series(norm.mean(1).numpy(), clip_ids).reindex(facts.index).to_numpy()
+    cosine = mean[ok].astype(float)
+    rows = [
+        (name, rank_correlation(column, cosine), rank_correlation(column, cosine * norms))
+        for name, column in ((name, facts[name].to_numpy(float)) for name in facts)
+    ]
+    table = pd.DataFrame(rows, columns=["fact", "influence", "inner_product"])
+    for fact, after, before in rows:
+        if not np.isnan(after):
+            log.info(
+                "attribution: rank correlation with %s %+.2f (%+.2f before unit norm)", fact, after, before
+            )
+    return table
+
+
 def _best_and_worst(
     pool: pd.DataFrame, queries: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray
 ) -> pd.DataFrame:
@@ -223,33 +243,20 @@ def _picture(table: pd.DataFrame, pool: pd.DataFrame, queries: pd.DataFrame, cli
     for motion, of_motion in list(table.groupby("motion"))[:PICTURED_MOTIONS]:
         best, worst = of_motion.head(PICTURED), of_motion.iloc[PICTURED:].tail(PICTURED)
         query = queries[queries["motion"] == motion].iloc[0]
-        strips = [Strip(_strip(query, clips), query.caption)]
+        strips = [Strip(clip_strip(clip_path(query), clip_span(query), clips), query.caption)]
         for row in [*best.itertuples(), *worst.itertuples()]:
             clip: Any = shown.loc[row.clip_id]
             strips.append(
-                Strip(_strip(clip, clips), f"rank {row.rank}, influence {row.influence:+.3f}\n{clip.caption}")
+                Strip(
+                    clip_strip(clip_path(clip), clip_span(clip), clips),
+                    f"rank {row.rank}, influence {row.influence:+.3f}\n{clip.caption}",
+                )
             )
         rows.append((str(motion) or "(no motion named)", strips))
     ranks = range(1, PICTURED + 1)
     return strip_sheet(
         ["a query", *(f"best {n}" for n in ranks), *(f"worst {PICTURED + 1 - n}" for n in ranks)], rows
     )
-
-
-def _strip(clip: Any, clips: Clips) -> np.ndarray:
-    """A few frames of a clip as the model sees it, small."""
-    width = 2 * round(PIXELS * clips.width / clips.height / 2)
-    frames = read_frames(
-        clip_path(clip),
-        clips.num_frames,
-        clips.fps,
-        PIXELS,
-        width,
-        clips.resample,
-        max_pixels=clips.max_pixels,
-        **clip_span(clip),
-    )
-    return spread(frames, FRAMES)
 
 
 def _tell(ranking: pd.DataFrame, pool: pd.DataFrame, params: Params) -> None:

@@ -30,7 +30,8 @@ def run(params: Params) -> None:
     curation, pool = params.curation, read_clips("pool")
     ranking: Any = read_table(Path("data/attribution/ranking.parquet"))
     usable = trainable(ranking)
-    count = len(usable) if curation.strategy == "full" else num_wanted(curation.fraction, len(ranking))
+    part = num_wanted(curation.fraction, len(ranking))
+    count = {"full": len(usable), "drop_worst": max(1, len(usable) - part)}.get(curation.strategy, part)
     subset = STRATEGIES[curation.strategy](usable, curation).head(count).reset_index(drop=True)
     subset = pd.DataFrame({"clip_id": subset["clip_id"], "rank": range(len(subset)), "why": subset["why"]})
     from motive.checks import check  # loads for seconds
@@ -90,11 +91,17 @@ def everything(usable: pd.DataFrame, curation: Curation) -> Chosen:
     return usable.assign(why="the whole pool").sort_values("clip_id")
 
 
+def without_the_worst(usable: pd.DataFrame, curation: Curation) -> Chosen:
+    """The worst teachers last; what has no influence harms nobody, and comes first."""
+    return usable.assign(why="not among the worst").sort_values("rank_against", ascending=False)
+
+
 STRATEGIES: dict[str, Callable[[pd.DataFrame, Curation], Chosen]] = {
     "motive": by_influence,
     "random": at_random,
     "motion_magnitude": by_motion_magnitude,
     "full": everything,
+    "drop_worst": without_the_worst,
 }
 
 

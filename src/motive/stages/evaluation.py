@@ -63,8 +63,8 @@ def run(params: Params) -> None:
     work = [_video_work(model, prompts, params) for model in models]
     videos, motion = [_video_job(w) for w in work], [_motion_job(w) for w in work]
     # In this order a worker loads each model once.
-    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers)
-    make_missing(motion, params.workers)
+    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers, where[-1], params.ray)
+    make_missing(motion, params.workers, ray=params.ray)
 
     per_clip = _per_clip(clips, models, losses)
     table = _write_videos(prompts, models, videos, motion)
@@ -84,10 +84,11 @@ def run(params: Params) -> None:
     _tell(metrics)
 
 
-def make_missing(jobs: list[Job], num_workers: int) -> None:
+def make_missing(jobs: list[Job], num_workers: int, device: str = "cpu", ray: str = "") -> None:
     """Make what the work store lacks, dealt to the workers in the order of the jobs."""
     chunks = [chunk for job in jobs for chunk in job.missing()]
-    deal(_call, chunks, num_workers, sum(len(chunk.args[-1]) for chunk in chunks), "evaluation")
+    total = sum(len(chunk.args[-1]) for chunk in chunks)
+    deal(_call, chunks, num_workers, total, "evaluation", device, ray)
 
 
 def _call(chunk: Callable[[], int]) -> int:
@@ -136,13 +137,13 @@ def measure_losses(recipe: Recipe, model: Model, params: Params, clip_ids: list[
     Raises:
         ValueError: a loss is no number: the model has diverged.
     """
-    transformer, e, results = frozen_transformer(model), params.evaluation, {}
+    transformer, e, fps, results = frozen_transformer(model), params.evaluation, params.clips.fps, {}
     masks = dict(read_clip_tensors(locate(_folder(params) / "masks"), clip_ids))
     for clip_id, clip in read_clip_tensors(locate(_folder(params) / "latents"), clip_ids):
         text = backbones.padded([clip["text"].float()], params.latents.max_tokens).to(model.device)
 
         def predict(z: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1))
+            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1), fps)
 
         z, W = (tensor.float().to(model.device) for tensor in (clip["latent"], masks[clip_id]["mask"]))
         results[clip_id] = losses = loss_grid(predict, z, W, e.sigmas, e.noise_seeds)
@@ -220,7 +221,7 @@ def make_videos(work: VideoWork, ids: list[str]) -> int:
     results = {}
     for one in ids:
         prompt, seed = work.prompts[one], seed_of("video", e.seed, work.prompts[one])
-        frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed)
+        frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed, fps)
         results[one] = {"mp4": encoded(frames, fps)}
     write_part(work.recipe, results, {})
     return measure_motion(work, ids)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from motive.adapters import backbones
-from motive.adapters.lora import add_lora, save_lora
+from motive.adapters.lora import FILES, add_lora, save_lora
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
 from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest
 from motive.formats.tables import read_table, write_table
@@ -72,7 +72,7 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
     log.info("finetuning: starts at step %d; what is done is kept in %s", start, recipe.store)
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
-        return backbones.velocity(wrapped, z, sigma, text)
+        return backbones.velocity(wrapped, z, sigma, text, params.clips.fps)
 
     # Step k draws its clips, noise and noise levels from (seed, k): a resumed run is the unbroken one.
     progress = tqdm(range(start, f.steps), initial=start, total=f.steps, desc="finetuning", unit="step")
@@ -110,11 +110,12 @@ def _write(transformer: Any, method: str, dtype: str, out: Path) -> None:
     shutil.rmtree(aside := out / ".model", ignore_errors=True)
     aside.mkdir(parents=True)
     if method == "full":
-        backbones.save_transformer(transformer, dtype, aside / "transformer")
+        backbones.save_transformer(transformer, dtype, aside)
     else:
         save_lora(transformer, aside)
-    shutil.rmtree(out / "transformer", ignore_errors=True)
-    (out / "pytorch_lora_weights.safetensors").unlink(missing_ok=True)
+    for name, weights in FILES.items():
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / weights).unlink(missing_ok=True)
     for path in aside.rglob("*.safetensors"):  # diffusers lets nobody but the owner read them
         path.chmod(aside.stat().st_mode & 0o666)
     for path in aside.iterdir():

@@ -8,7 +8,7 @@ from typing import Any
 
 from motive.adapters import backbones
 from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
-from motive.formats.shards import Recipe, pending, publish, summarise, write_part
+from motive.formats.shards import Recipe, Tensors, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
 from motive.params import Params
 from motive.workers import deal
@@ -31,27 +31,33 @@ class Work:
 def run(part: str, params: Params) -> None:
     """Encode all clips of one part with the frozen VAE and text encoder: data/PART/latents."""
     clips, out = read_clips(part), Path("data") / part / "latents"
-    c, model = params.clips, params.model
-    shape = backbones.latent_shape(model.path, c.num_frames, c.height, c.width)
-    frames = c.model_dump(include=STANDARD)
-    encoders = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
-    settings = {"clips": frames, "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
-    recipe = Recipe("latents", VERSION, settings, {"model": encoders})
-    log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), model.path)
+    work = make_work(params)
+    recipe, c = work.recipe, params.clips
+    shape = backbones.latent_shape(params.model.path, c.num_frames, c.height, c.width)
+    log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), params.model.path)
 
     records: list[Any] = list(clips.itertuples())
     rows = {row.clip_id: (row.clip_id, str(clip_path(row)), clip_span(row), row.caption) for row in records}
     chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
-    work = Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
     todo = sum(map(len, chunks))
     log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
-    deal(partial(encode_chunk, work), chunks, params.workers, todo, f"latents {part}")
+    do, label = partial(encode_chunk, work), f"latents {part}"
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(recipe, list(rows), params.shards.size, out)
     from motive.checks import check  # loads for seconds
 
     check("latents", summarise(out, "latent"), clips=clips, failures=failures, file=out)
     log.info("latents %s: %d clips, %d failed; see %s", part, len(rows) - len(failures), len(failures), out)
+
+
+def make_work(params: Params) -> Work:
+    """A clip id stands for the video and its caption; of the model only the encoders matter."""
+    model, frames = params.model, params.clips.model_dump(include=STANDARD)
+    encoders = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
+    settings = {"clips": frames, "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
+    recipe = Recipe("latents", VERSION, settings, {"model": encoders})
+    return Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +67,6 @@ def _models(path: str, dtype: str, device: str) -> tuple[Any, Any, Any]:
 
 def encode_chunk(work: Work, chunk: Chunk) -> int:
     """Encode one chunk and keep it; returns its number of clips."""
-    vae, tokenizer, encoder = _models(*work.model)
     done, failures = {}, {}
     for clip_id, file, span, caption in chunk:
         if not Path(file).is_file():  # gone, not bad: remembered as a failure it would never be tried again
@@ -69,15 +74,22 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
                 f"clip {clip_id}: {file} is missing; bring it back, or run the clips stage again"
             )
         try:
-            frames = read_frames(Path(file), **work.frames, **span)
+            done[clip_id] = encode_clip(work, Path(file), span, caption)
         except BadClip as error:
             failures[clip_id] = str(error)
-            continue
-        latent = backbones.encode_video(vae, frames).half()
-        if not latent.isfinite().all():
-            failures[clip_id] = "the VAE's latent is not finite in float16"
-            continue
-        text = backbones.encode_text(tokenizer, encoder, caption, work.max_tokens).bfloat16()
-        done[clip_id] = {"latent": latent, "text": text}
     write_part(work.recipe, done, failures)
     return len(chunk)
+
+
+def encode_clip(work: Work, file: Path, span: dict[str, Any], caption: str) -> Tensors:
+    """`latent` f16 [C,T,h,w] and `text` bf16 [S,E] of one clip.
+
+    Raises:
+        BadClip: it can't be decoded, or the VAE makes no numbers of it.
+    """
+    vae, tokenizer, encoder = _models(*work.model)
+    latent = backbones.encode_video(vae, read_frames(file, **work.frames, **span)).half()
+    if not latent.isfinite().all():
+        raise BadClip("the VAE's latent is not finite in float16")
+    text = backbones.encode_text(tokenizer, encoder, caption, work.max_tokens).bfloat16()
+    return {"latent": latent, "text": text}

@@ -24,8 +24,9 @@ from motive.workers import deal
 
 log = logging.getLogger("motive")
 
-VERSION = 2  # raise it when the meaning of a tensor changes
+VERSION = 3  # raise it when the meaning of a tensor changes
 SHOWN = 8  # clips on the overlay sheet
+MANY = 2000  # clips up to which masks are made sooner than a worker starts
 Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
 
 
@@ -43,9 +44,8 @@ def run(part: str, params: Params) -> None:
     log.info(
         "masks %s: %d clips, %d of them to do, on %s; %s", part, len(clips), todo, _grid(recipe), _how(params)
     )
-    deal(
-        partial(do_shard, recipe=recipe), jobs, 1, total=todo, label=f"masks {part}"
-    )  # faster than a worker starts
+    num_workers, ray = (params.workers, params.ray) if todo > MANY else (1, "")
+    deal(partial(do_shard, recipe=recipe), jobs, num_workers, todo, f"masks {part}", ray=ray)
     _pass_on(recipe, folder / "optical_flow")
     (out / "manifest.json").unlink(missing_ok=True)  # it is written last, by publish
     stats = mask_stats(recipe, clips["clip_id"].tolist())
@@ -83,11 +83,11 @@ def _check_fits(sections: dict[str, Any], model: str) -> None:
 def do_shard(job: Job, recipe: Recipe) -> int:
     """Make the masks of one shard of optical flow."""
     path, wanted = job
-    shards.write_part(recipe, {i: _mask(clip, recipe) for i, clip in shards.read_shard(path, wanted)}, {})
+    shards.write_part(recipe, {i: mask_clip(clip, recipe) for i, clip in shards.read_shard(path, wanted)}, {})
     return len(wanted)
 
 
-def _mask(clip: Tensors, recipe: Recipe) -> Tensors:
+def mask_clip(clip: Tensors, recipe: Recipe) -> Tensors:
     """The mask of one clip and what is known of its motion, from its optical flow."""
     settings, fps = recipe.params["masks"], recipe.params["clips"]["fps"]
     flow, residual, label = clip["flow"].float(), clip["residual"].float(), LABELS[int(clip["label"])]
@@ -110,6 +110,7 @@ def _mask(clip: Tensors, recipe: Recipe) -> Tensors:
         "camera": clip["label"],
         "kind": torch.tensor(KINDS.index(kind), dtype=torch.uint8),
         "inliers": clip["inliers"][1:].mean(),
+        "brightness": clip["brightness"],
     }
 
 
@@ -124,16 +125,18 @@ def mask_stats(recipe: Recipe, clip_ids: list[str]) -> pd.DataFrame:
         "camera": "str",
         "motion_kind": "str",
         "inlier_ratio": "float64",
+        "brightness": "float64",
     }
     rows = {clip_id: (clip_id, *_facts(clip)) for clip_id, clip in shards.read_done(recipe, clip_ids)}
     in_order = [rows[clip_id] for clip_id in clip_ids if clip_id in rows]
     return pd.DataFrame(in_order, columns=list(types)).astype(types)
 
 
-def _facts(clip: Tensors) -> tuple[float, float, float, bool, str, str, float]:
+def _facts(clip: Tensors) -> tuple[float, float, float, bool, str, str, float, float]:
     coverage, motion = clip["mask"].float().mean().item(), clip["motion"].item()
     labels = LABELS[int(clip["camera"])], KINDS[int(clip["kind"])]
-    return coverage, motion, clip["own_motion"].item(), bool(clip["still"]), *labels, clip["inliers"].item()
+    rest = clip["inliers"].item(), clip["brightness"].item()
+    return coverage, motion, clip["own_motion"].item(), bool(clip["still"]), *labels, *rest
 
 
 def overlay(clips: pd.DataFrame, stats: pd.DataFrame, folder: Path, recipe: Recipe) -> np.ndarray:

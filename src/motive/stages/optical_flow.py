@@ -53,7 +53,8 @@ def run(part: str, params: Params) -> None:
         recipe.params["optical_flow"],
     )
     do = partial(do_chunk, recipe=recipe, settings=params.optical_flow.model_dump())
-    deal(do, chunks, params.workers, total=todo, label=f"optical_flow {part}")
+    device = "cpu" if params.optical_flow.tracker == "dis" else params.optical_flow.device
+    deal(do, chunks, params.workers, todo, f"optical_flow {part}", device, params.ray)
     failures = shards.publish(recipe, clip_ids, size, out)
     _check(out, clips, failures)
     write_png(out / "optical_flow.png", sheet(clips, out, recipe))
@@ -96,15 +97,18 @@ def track(frames: Iterator[np.ndarray], tracker: Tracker, settings: dict[str, An
     """One clip's optical flow on the coarse grid, and the camera's part in it; the frames stream by."""
     adjacent, stride = settings["reference"] == "adjacent", settings["stride"]
     camera, size = Camera(adjacent), (0, 0)
-    flows, confidences, views = [], [], []
+    flows, confidences, views, lights = [], [], [], []
     ours, theirs = tee(frames)
     for frame, tracked in zip(ours, tracker(theirs), strict=True):
         flow, size = keep_on_grid(tracked.flow, stride), frame.shape[:2]
         flows.append(flow.half())
         confidences.append((keep_on_grid(tracked.confidence, stride) * 255).round().to(torch.uint8))
-        views.append(camera.view(to_grey(frame), flow.numpy()))
+        grey = to_grey(frame)
+        views.append(camera.view(grey, flow.numpy()))
+        lights.append(float(grey[::4, ::4].mean()))
     flow, confidence = torch.stack(flows), torch.stack(confidences)
-    return {"flow": flow, "confidence": confidence} | judge(flow, views, adjacent, fps, size)
+    known = {"flow": flow, "confidence": confidence, "brightness": torch.tensor(lights).mean() / 255}
+    return known | judge(flow, views, adjacent, fps, size)
 
 
 def judge(

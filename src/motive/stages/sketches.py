@@ -47,6 +47,7 @@ class Work:
     recipe: Recipe
     model: tuple[str, str, str]  # path, dtype, device
     max_tokens: int
+    fps: float
     plan: Plan
     settings: dict[str, Any]  # the section `sketches` of params.yaml
 
@@ -80,7 +81,8 @@ def run(part: str, params: Params) -> None:
     storage = work.settings["storage"]
     size = len(s.sigmas) * s.dim * BYTES[storage]
     log.info("sketches %s: %s, %d numbers as %s: %g bytes a clip", part, s.projection, s.dim, storage, size)
-    deal(partial(sketch_chunk, work), chunks, params.workers, todo, f"sketches {part}")
+    do, label = partial(sketch_chunk, work), f"sketches {part}"
+    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
 
     failures = publish(work.recipe, clip_ids, params.shards.size, folder / "sketches")
     _check(part, folder / "sketches", failures)
@@ -98,7 +100,7 @@ def make_work(params: Params, folder: Path) -> Work:
     inputs |= {"model": backbones.fingerprint(model.path, "transformer"), "plan": plan.digest}
     where = (model.path, model.dtype, model.device)
     how = s.model_dump() | {"storage": stored}
-    return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, plan, how)
+    return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, params.clips.fps, plan, how)
 
 
 def _pass_on(recipe: Recipe, folder: Path) -> None:
@@ -173,7 +175,7 @@ def sketch_clip(work: Work, latent: Tensor, text: Tensor, mask: Tensor) -> Tenso
     else:
         z, e = latent.float().to(device), backbones.padded([text.float()], work.max_tokens).to(device)
         masks = segment_masks(mask.float().to(device), s["segments"])
-        parts, losses = _gradients(work.plan, model, projection, z, e, masks)
+        parts, losses = _gradients(work.plan, model, projection, z, e, masks, work.fps)
     whole = parts.sum(0)
     norm = whole.norm(dim=-1)
     kept = {"sketch": pack(whole, s["storage"]), "loss": losses, "norm": norm, "ok": mask.any()}
@@ -183,7 +185,7 @@ def sketch_clip(work: Work, latent: Tensor, text: Tensor, mask: Tensor) -> Tenso
 
 
 def _gradients(
-    plan: Plan, model: nn.Module, projection: Projection, z: Tensor, e: Tensor, masks: Tensor
+    plan: Plan, model: nn.Module, projection: Projection, z: Tensor, e: Tensor, masks: Tensor, fps: float
 ) -> tuple[Tensor, Tensor]:
     """The projected gradients f32 [S,K,D] of each segment at each noise level, and the losses f32 [K]."""
     C, T, h, w = z.shape
@@ -191,9 +193,8 @@ def _gradients(
     sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
     losses = torch.zeros(len(plan.sigmas))
     for k, sigma in enumerate(plan.sigmas):
-        v = backbones.velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma], device=z.device), e)[
-            0
-        ]
+        level = torch.tensor([sigma], device=z.device)
+        v = backbones.velocity(model, noised(z, eps, sigma)[None], level, e, fps)[0]
         for s, W in enumerate(masks):
             loss = motion_weighted_loss(v, target_velocity(z, eps), W)
             if not loss.isfinite():

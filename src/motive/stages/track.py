@@ -17,7 +17,7 @@ from motive.tracking import DataVersion, Record, StageRun, write_record
 DATA = Path("data")
 LOCK = Path("dvc.lock")
 ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
-MACHINE = {"workers", "shards", "track"}  # parameters that change no result
+MACHINE = {"workers", "ray", "shards", "track"}  # parameters that change no result
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
 NUM_SAMPLES = 8  # generated videos of each model

@@ -1,0 +1,14 @@
+"""What else does influence follow? Rank correlation with what has nothing to do with motion."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+
+def rank_correlation(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> float:
+    """Spearman's, where both are numbers; NaN if one of them has a single value."""
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = rankdata(x[known]), rankdata(y[known])
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,105 @@
+"""`motive query`: which stored pool clips teach the motion of a new video, and which teach against it."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from motive.adapters.trackers import load_tracker
+from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
+from motive.formats.pictures import write_png
+from motive.formats.shards import Recipe, read_manifest, read_stacked
+from motive.formats.sheets import Strip, clip_strip, strip_sheet
+from motive.formats.video import BadClip, stream_frames
+from motive.maths.camera_motion import LABELS
+from motive.maths.influence import influence, measure
+from motive.params import Params
+from motive.stages import latents, masks, optical_flow, sketches
+
+log = logging.getLogger("motive")
+POOL = Path("data/pool")
+PICTURED = 5  # best and worst clips in the picture
+
+
+def query(video: Path, caption: str, params: Params, out: Path) -> pd.DataFrame:
+    """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's; and a picture.
+
+    Raises:
+        ValueError: the video can't be read or nothing moves in it, or the pool is not as params.yaml says.
+    """
+    works = latents.make_work(params), sketches.make_work(params, POOL)
+    flow_recipe = optical_flow.make_recipe(params)
+    mask_recipe = masks.make_recipe(params, read_manifest(POOL / "optical_flow"))
+    for recipe in (flow_recipe, mask_recipe, works[0].recipe, works[1].recipe):
+        _check_same(recipe)
+    try:
+        stored = _sketch(video, caption, params, mask_recipe, *works)
+    except (BadClip, FloatingPointError) as error:
+        raise ValueError(f"{video}: {error}") from None
+    table = _ranked(stored["sketch"], params)
+    write_png(out, _picture(table, video, caption, params))
+    return table
+
+
+def _check_same(recipe: Recipe) -> None:
+    manifest = read_manifest(folder := POOL / recipe.stage)
+    if manifest["digest"] != recipe.digest:
+        groups = (("params", recipe.params), ("inputs", recipe.inputs))
+        differ = [
+            f"{name} is {values[name]}, was {manifest[group].get(name)}"
+            for group, values in groups
+            for name in values
+            if manifest[group].get(name) != values[name]
+        ]
+        why = "; ".join(differ) or f"version {recipe.version}, was {manifest['version']}"
+        raise ValueError(f"{folder} was made in another way; run `dvc repro`: {why}")
+
+
+def _sketch(
+    video: Path, caption: str, params: Params, mask_recipe: Recipe, encode: latents.Work, work: sketches.Work
+) -> dict[str, torch.Tensor]:
+    """Optical flow, mask, latent, gradient of one video, by the stages' own functions."""
+    if not video.is_file():
+        raise BadClip("there is no such file")
+    settings, standard = params.optical_flow.model_dump(), params.clips.model_dump(include=STANDARD)
+    grey = settings["tracker"] == "dis"
+    frames = stream_frames(video, **standard, grey=grey)
+    flow = optical_flow.track(frames, load_tracker(settings), settings, params.clips.fps)
+    mask, label = masks.mask_clip(flow, mask_recipe)["mask"], LABELS[int(flow["label"])]
+    if not mask.any():
+        raise BadClip(f"nothing moves in it but the camera ({label}): see masks.camera and masks.floor")
+    log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), label)
+    clip = latents.encode_clip(encode, video, {}, caption)
+    precise = replace(work, settings=work.settings | {"storage": "float32"})
+    return sketches.sketch_clip(precise, clip["latent"], clip["text"], mask)
+
+
+def _ranked(sketch: torch.Tensor, params: Params) -> pd.DataFrame:
+    clip_ids, stored = read_stacked(POOL / "sketches", "sketch")
+    ok = read_stacked(POOL / "sketches", "ok")[1]
+    how = params.attribution
+    found = influence(stored, sketch[None], ok, measure(stored, ok, how.method, how.damping))[:, 0].numpy()
+    rows = ok.nonzero()[:, 0].numpy()
+    rows = rows[np.argsort(-found[rows], kind="stable")]
+    table = pd.DataFrame({"rank": range(len(rows)), "influence": found[rows]})
+    table["clip_id"] = np.array(clip_ids)[rows]
+    return table.merge(read_clips("pool"), on="clip_id", how="left")
+
+
+def _picture(table: pd.DataFrame, video: Path, caption: str, params: Params) -> np.ndarray:
+    """Two rows: the video and the clips that teach its motion, and those that teach against it."""
+    clips = params.clips
+
+    def strip(row: Any) -> Strip:
+        frames = clip_strip(clip_path(row), clip_span(row), clips)
+        return Strip(frames, f"rank {row.rank}, influence {row.influence:+.3f}\n{row.caption}")
+
+    asked = Strip(clip_strip(video, {}, clips), caption)
+    best = [strip(row) for row in table.head(PICTURED).itertuples()]
+    worst = [strip(row) for row in table.iloc[::-1].head(PICTURED).itertuples()]
+    heads = ["the video", *(f"{n}" for n in range(1, PICTURED + 1))]
+    return strip_sheet(heads, [("for", [asked, *best]), ("against", [asked, *worst])])

@@ -1,0 +1,1 @@
+"""`motive validate`: is the attribution right? Four tests of it, on the clips that the pipeline has made."""

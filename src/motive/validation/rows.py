@@ -1,0 +1,92 @@
+"""The attributions that are compared, each a row of the table: influence of clips on queries."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from motive.formats.shards import read_stacked
+from motive.maths.influence import Method, influence, measure
+from motive.maths.packing import unpack
+from motive.params import Params
+from motive.validation.baselines import BASELINES, Subject
+from motive.validation.variants import folder_of
+
+
+class Attribution(NamedTuple):
+    """Influence of clips on queries; a clip that is not ok has none, and ranks below all others."""
+
+    influence: Float[np.ndarray, "N Q"]
+    ok: Bool[np.ndarray, "N"]
+
+    def ranked(self) -> Float[np.ndarray, "N Q"]:
+        """What to order by."""
+        return np.where(self.ok[:, None], self.influence, -np.inf)
+
+    def order(self) -> Int[np.ndarray, "N"]:
+        """Rows by their mean over the queries, the best first."""
+        return np.argsort(-self.ranked().mean(1, dtype=np.float64), kind="stable")
+
+
+class Row(NamedTuple):
+    """By gradients: whose sketches, and how they are compared."""
+
+    variant: str
+    method: Method
+    damping: float = 1.0
+
+
+BY_GRADIENTS = {
+    "no_mask": Row("no_mask", "cosine"),
+    "no_mask_preconditioned": Row("no_mask", "preconditioned"),
+    "paper": Row("paper", "cosine"),
+    "paper_preconditioned": Row("paper", "preconditioned"),
+    "our_sketch": Row("our_sketch", "cosine"),
+    "our_mask": Row("our_mask", "cosine"),
+    "our_mask_preconditioned": Row("our_mask", "preconditioned"),
+    "four_sigmas": Row("four_sigmas", "cosine"),
+    "centred": Row("four_sigmas", "centred"),
+    "preconditioned": Row("four_sigmas", "preconditioned"),
+    "more_damping": Row("four_sigmas", "preconditioned", damping=10.0),
+    "less_damping": Row("four_sigmas", "preconditioned", damping=0.1),
+}
+ROWS = (*BASELINES, *BY_GRADIENTS, "default")  # docs/validation.md says what each is
+
+
+def attributions(
+    subject: Subject, root: str, params: Params
+) -> Iterator[tuple[str, Attribution, Attribution]]:
+    """Yield of each row its name, and the influence of the pool and of the corrupted copies."""
+    for name, scores in BASELINES.items():
+        pool, copies = (Attribution(each, np.ones(len(each), bool)) for each in scores(subject, root, params))
+        yield name, pool, copies
+    how = params.attribution
+    rows = BY_GRADIENTS | {"default": Row("default", how.method, how.damping)}
+    for name, row in rows.items():
+        yield name, *by_gradients(row, subject, root)
+
+
+def by_gradients(row: Row, subject: Subject, root: str) -> tuple[Attribution, Attribution]:
+    """Mean and second moment are of the pool alone: a copy changes nothing for what it is compared with."""
+    (pool, ok), (copies, copies_ok), (queries, _) = (
+        read_sketches(folder_of(root, row.variant, part) / "sketches", ids)
+        for part, ids in subject._asdict().items()
+    )
+    measured = measure(pool, ok, row.method, row.damping)
+    return (
+        Attribution(influence(pool, queries, ok, measured).numpy(), ok.numpy()),
+        Attribution(influence(copies, queries, copies_ok, measured).numpy(), copies_ok.numpy()),
+    )
+
+
+def read_sketches(folder: Path, clip_ids: list[str]) -> tuple[Float[Tensor, "n K D"], Bool[Tensor, "n"]]:
+    """The sketches of these clips, and which are ok; a clip without one is not."""
+    known, sketches = read_stacked(folder, "sketch")
+    fine = read_stacked(folder, "ok")[1]
+    row_of = {clip_id: row for row, clip_id in enumerate(known)}
+    rows = torch.tensor([row_of.get(clip_id, -1) for clip_id in clip_ids])
+    return unpack(sketches[rows]), fine[rows] & (rows >= 0)

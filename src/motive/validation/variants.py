@@ -1,0 +1,71 @@
+"""Masks and sketches made in other ways than params.yaml says, of the same clips, beside the pipeline's own.
+
+A variant of a part is a part of its own, `validation/VARIANT/PART`: what comes before the masks is linked,
+and the ordinary stages do the rest.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from motive.formats.clips import read_clips, write_clips
+from motive.params import Params
+from motive.stages import masks, sketches
+
+BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
+PARTS = ("pool", "queries", "corrupted")
+ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; those that evaluation measures at
+NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
+PAPER = NO_MASK | {"enabled": True}
+OURS = {"enabled": True, "camera": "remove", "floor": 3.0, "percentile": 99.0, "confidence": True}
+SKETCH = {"parameters": "all", "projection": "fastfood", "dim": 512, "storage": "float32", "segments": 1}
+
+
+class Variant(NamedTuple):
+    """Other keys of the sections `masks` and `sketches`; none: params.yaml as it is."""
+
+    masks: dict[str, Any]
+    sketches: dict[str, Any]
+
+
+VARIANTS = {
+    "no_mask": Variant(NO_MASK, SKETCH | {"sigmas": ONE}),
+    "paper": Variant(PAPER, SKETCH | {"sigmas": ONE}),
+    "our_sketch": Variant(PAPER, {"sigmas": ONE}),
+    "our_mask": Variant(OURS, {"sigmas": ONE}),
+    "four_sigmas": Variant(OURS, {"sigmas": FOUR}),
+    "default": Variant({}, {}),
+}
+
+
+def choose(part: str, clip_ids: list[str], root: str) -> None:
+    """Make a part, `ROOT/PART`, of some clips of another."""
+    clips: Any = read_clips(part)
+    _link(Path("data") / part, Path("data") / root / part, BEFORE[1:])
+    write_clips(f"{root}/{part}", clips[clips["clip_id"].isin(clip_ids)])
+
+
+def make_variants(root: str, params: Params) -> None:
+    """Masks and sketches of every variant of `ROOT/PART`."""
+    for name, variant in VARIANTS.items():
+        update = {
+            "masks": params.masks.model_copy(update=variant.masks),
+            "sketches": params.sketches.model_copy(update=variant.sketches),
+        }
+        for part in PARTS:
+            _link(Path("data") / root / part, folder_of(root, name, part), BEFORE)
+            for stage in (masks, sketches):
+                stage.run(f"{root}/{name}/{part}", params.model_copy(update=update))
+
+
+def folder_of(root: str, variant: str, part: str) -> Path:
+    """Where a variant's masks and sketches of a part lie."""
+    return Path("data") / root / variant / part
+
+
+def _link(source: Path, folder: Path, stages: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in stages:
+        link = folder / stage
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(source / stage, folder), target_is_directory=True)
