@@ -70,6 +70,16 @@ def main(
 
 def losses(part: str, most: int, model: nn.Module, plan: Plan, params: Params) -> Iterator[Tensor]:
     """Yield the motion-weighted loss of each of the first clips in which something moves."""
+    sigma = torch.tensor(plan.sigmas)
+    for z, text, W in moving_clips(part, most, params):
+        C, T, h, w = z.shape
+        eps = plan.noise((C, T, h, w))
+        v = backbones.velocity(model, noised(z, eps, sigma)[None], sigma, text[None])[0]
+        yield motion_weighted_loss(v, target_velocity(z, eps), W)
+
+
+def moving_clips(part: str, most: int, params: Params) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield latent, padded text and motion mask of the first clips in which something moves."""
     latents, masks = (locate(Path("data") / part / stage) for stage in ("latents", "masks"))
     clip_ids, found = [i for i in latents if i in masks], 0
     mask_of = dict(read_clip_tensors(masks, clip_ids))
@@ -77,13 +87,9 @@ def losses(part: str, most: int, model: nn.Module, plan: Plan, params: Params) -
         W = mask_of[clip_id]["mask"].float()
         if not W.any() or found == most:
             continue
-        z, text = clip["latent"].float(), clip["text"].float()
-        e, sigma = backbones.padded([text], params.latents.max_tokens), torch.tensor(plan.sigmas)
-        C, T, h, w = z.shape
-        eps = plan.noise((C, T, h, w))
-        v = backbones.velocity(model, noised(z, eps, sigma)[None], sigma, e)[0]
         found += 1
-        yield motion_weighted_loss(v, target_velocity(z, eps), W)
+        (text,) = backbones.padded([clip["text"].float()], params.latents.max_tokens)
+        yield clip["latent"].float(), text, W
 
 
 def meet(loss: Tensor, model: nn.Module, ways: Ways, kept: Kept) -> tuple[Tensor, list[Tensor]]:
