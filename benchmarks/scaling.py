@@ -24,10 +24,10 @@ class Input(NamedTuple):
 INPUTS = {
     "paper_seconds": Input(54, "the paper, one A100: seconds a clip, 81 frames of 480x832, Wan2.1-1.3B"),
     "a100_backward_seconds": Input(
-        9, "docs/method.md: 0.97-1.26e15 FLOP a forward+backward, 8-10 s on an A100"
+        9, "docs/scaling.md: 1.2e15 FLOP a pass with checkpointing, at 40 % of an A100"
     ),
-    "h100_backward_seconds": Input(3, "docs/method.md: the same at 40 % of an H100"),
-    "sketch_over_backward": Input(1.10, "the goal, not a measurement: see benchmarks/sketch_cost.py"),
+    "h100_backward_seconds": Input(3, "docs/scaling.md: the same at 40 % of an H100"),
+    "sketch_over_backward": Input(1.02, "docs/benchmarks.md: What does a sketch cost?"),
     "num_sigmas": Input(1, "profiles/paper.yaml: sketches.sigmas"),
     "shard_size": Input(64, "params.yaml: shards.size"),
     "flow_core_seconds": Input(
@@ -44,7 +44,7 @@ INPUTS = {
     "flow_mb": Input(81 * 60 * 104 * (2 + 2) * 2 / 1e6, "float16, flow and residual at stride 8"),
     "confidence_mb": Input(81 * 60 * 104 / 1e6, "uint8"),
     "mask_mb": Input(21 * 60 * 104 * 2 / 1e6, "float16"),
-    "sketch_mb": Input(512 * 4 / 1e6, "float32, profiles/paper.yaml: sketches.dim and sketches.storage"),
+    "sketch_mb": Input(16384 / 8 / 1e6, "params.yaml: sketches.dim and sketches.storage, one bit a number"),
     "copies": Input(2, "docs/decisions/0005: the work store and DVC's cache"),
     "dollars_per_gpu_hour": Input(2, "an assumption: put in your own"),
 }
