@@ -6,12 +6,13 @@ No key has a default here: its value stands in params.yaml and nowhere else.
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from motive.allowed import allowed
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -156,6 +157,9 @@ class Evaluation(Section):
     prompts: Text = Field(description="a text file, one prompt a line")
     num_inference_steps: Count = Field(description="of the sampler, for each generated video")
     guidance_scale: float = Field(ge=0, description="of classifier-free guidance; 1: none")
+    offload: Literal["none", "model", "group"] = Field(
+        description="of the sampler, waits on the CPU: nothing, models not in use, layers not in use"
+    )
     seed: Seed = Field(description="of the generated videos")
 
 
@@ -260,7 +264,7 @@ def explain(params: Section, prefix: str = "") -> Iterator[Row]:
         if isinstance(value, Section):
             yield from explain(value, f"{prefix}{name}.")
         else:
-            yield Row(f"{prefix}{name}", _allowed(field), value, field.description or "")
+            yield Row(f"{prefix}{name}", allowed(field), value, field.description or "")
 
 
 def _line(error: ErrorDetails) -> str:
@@ -273,13 +277,13 @@ def _line(error: ErrorDetails) -> str:
         hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(known)}"
         return f"{where} is unknown: {hint}"
     if error["type"] == "missing":
-        return f"{where} is missing: {_allowed(_field(keys))}"
+        return f"{where} is missing: {allowed(_field(keys))}"
     if not keys:
         ours = error["type"] == "value_error"  # of _agree
         return (
             error["msg"].removeprefix("Value error, ") if ours else "has no keys: see params.yaml as it ships"
         )
-    wanted = _allowed(_field(keys))
+    wanted = allowed(_field(keys))
     near = difflib.get_close_matches(str(given), wanted.split(" | "), n=1)
     return f"{where} is {given!r}: allowed: {wanted}" + (f" (did you mean {near[0]}?)" if near else "")
 
@@ -300,29 +304,3 @@ def _field(keys: list[str]) -> FieldInfo:
         if not (isinstance(section, type) and issubclass(section, Section)):
             break
     return field
-
-
-def _allowed(field: FieldInfo) -> str:
-    kind, limits = field.annotation, field.metadata
-    if get_origin(kind) is Literal:
-        return " | ".join(map(str, get_args(kind)))
-    if get_origin(kind) in (tuple, dict):
-        *keys, item = [FieldInfo.from_annotation(arg) for arg in get_args(kind) if arg is not Ellipsis]
-        return f"name ({_allowed(keys[0])}): {_allowed(item)}, ..." if keys else f"list of {_allowed(item)}"
-    if isinstance(kind, type) and issubclass(kind, Section):
-        return f"keys {', '.join(kind.model_fields)}"
-    names = {bool: "true | false", int: "whole number", float: "number", str: "text"}
-    return " ".join([names[kind or NoneType], *_limits(limits)])
-
-
-def _limits(limits: list[Any]) -> Iterator[str]:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    named = [(name, limit) for limit in limits for name in signs if hasattr(limit, name)]
-    bounds = [f"{signs[name]} {getattr(limit, name):g}" for name, limit in named]
-    if bounds:
-        yield " and ".join(bounds)
-    for limit in limits:
-        if pattern := getattr(limit, "pattern", None):
-            yield f"like {pattern}"
-        if getattr(limit, "min_length", None):
-            yield "(not empty)"

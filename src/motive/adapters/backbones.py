@@ -232,12 +232,15 @@ def velocity(
 # ---- samples
 
 
+Offload = Literal["none", "model", "group"]
+
+
 def load_pipeline(
     path: str,
     dtype: str,
     device: str,
     transformer: nn.Module | None = None,
-    offload: Literal["none", "model", "group"] = "none",
+    offload: Offload = "none",
 ) -> Any:
     """The whole pipeline, its VAE in float32, with another transformer in place of its own if given.
 

@@ -4,14 +4,14 @@ Fine-tuning leaves all of the transformer in a folder, or a low-rank adapter tha
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from motive.adapters.backbones import fingerprint, load_pipeline, load_transformer
+from motive.adapters.backbones import Offload, fingerprint, load_pipeline, load_transformer
 from motive.adapters.lora import FILES, load_lora
 
 WHOLE = "transformer"
@@ -74,6 +74,8 @@ def frozen_transformer(model: Model) -> nn.Module:
 
 
 @lru_cache(maxsize=1)
-def sampler(model: Model) -> Any:
-    """The whole pipeline with the model's transformer."""
-    return load_pipeline(model.path, model.dtype, model.device, frozen_transformer(model))
+def sampler(model: Model, offload: Offload) -> Any:
+    """The whole pipeline with the model's transformer; what waits beside the device is on the CPU from the
+    start."""
+    waiting = model if offload == "none" else replace(model, device="cpu")
+    return load_pipeline(model.path, model.dtype, model.device, frozen_transformer(waiting), offload)

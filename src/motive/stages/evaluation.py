@@ -216,7 +216,8 @@ def _motion_job(work: VideoWork) -> Job:
 
 def make_videos(work: VideoWork, ids: list[str]) -> int:
     """Generate, measure and keep some videos, each from its own prompt's noise; returns their number."""
-    pipeline, e, max_tokens = sampler(work.model), work.params.evaluation, work.params.latents.max_tokens
+    e, max_tokens = work.params.evaluation, work.params.latents.max_tokens
+    pipeline = sampler(work.model, e.offload)
     (size, fps), how = _shape(work.params), (e.num_inference_steps, e.guidance_scale)
     results = {}
     for one in ids:
