@@ -30,7 +30,7 @@ PARTS = [  # clips, and where in them
     *[("bunny.mp4", start) for start in (0.0, 2.0)],
 ]
 ROUNDS = 3
-CHUNKS = 24
+CHUNKS = 72
 
 
 def measure(params: Params) -> dict[str, float]:
