@@ -109,6 +109,8 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
         ("clips.source", {"pool": "a", "heldout": "b"}, "missing queries"),
         ("clips.source.Pool 2", "folder", "'Pool 2': allowed: name"),
         ("optical_flow.stride", 5, "is 5: must divide clips.height 64"),
+        ("sketches.dim", 1000, "is 1000: must be a power of two"),
+        ("sketches.dim", 4, "is 4: must be a power of two, at least 8"),
         ("optical_flow.tracker", "alltraker", "allowed: dis | raft | alltracker (did you mean alltracker?)"),
         ("optical_flow.device", "gpu", "is 'gpu': allowed: text like"),
     ],

@@ -200,6 +200,8 @@ class Params(Section):
         if clips.height % stride or clips.width % stride:
             size = f"clips.height {clips.height} and clips.width {clips.width}"
             raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
+        if (dim := self.sketches.dim) < 8 or dim & (dim - 1):
+            raise ValueError(f"sketches.dim is {dim}: must be a power of two, at least 8")
         self._tracker_has_all()
         return self
 
