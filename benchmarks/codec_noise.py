@@ -63,7 +63,7 @@ def measures(kind: str, num_clips: int, params: Params) -> Iterator[Row]:
         scene = sample_scene(rng, MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind)
         clip = draw_clip(scene, c.num_frames, c.fps)
         frames = through_codec(clip.frames, c.fps)
-        with patch.object(dis, "_changed", lambda before, after: np.full(before.shape, 255, np.uint8)):
+        with patch.object(dis, "_changed", lambda before, after: np.ones(before.shape, bool)):
             without = trackers.dis(frames, params.optical_flow.preset)
         ruled = trackers.dis(frames, params.optical_flow.preset)
         if kind == "static":
