@@ -306,6 +306,17 @@ def test_a_lora_is_loaded_onto_the_base(copy):
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_the_sampler_draws_with_the_tuned_transformer(copy):
+    base = tuned.base_model("model", "float32", "cpu")
+    other = tuned.tuned_model("model", "float32", "cpu", "data/finetuning")
+    videos = []
+    for model in (base, other):
+        pipeline = tuned.sampler(model, "none")
+        assert pipeline.transformer is tuned.frozen_transformer(model)
+        videos.append(backbones.generate(pipeline, "a ball", (5, 32, 32), 8, 2, 1.0, 0, 8.0))
+    assert not np.array_equal(*videos)
+
+
 def test_the_digest_of_a_tuned_model_sees_every_byte(copy):
     def digest():
         return tuned.tuned_model("model", "float32", "cpu", "data/finetuning").digest

@@ -246,12 +246,13 @@ def load_pipeline(
 
     offload: what waits on the CPU: nothing; all models but the one in use; all layers but the one in use.
     """
-    from diffusers import DiffusionPipeline  # type: ignore[attr-defined]
+    import diffusers
     from diffusers.utils.logging import set_verbosity_error
 
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
     own = {} if transformer is None else parts(transformer)
-    pipeline: Any = DiffusionPipeline.from_pretrained(
+    # Its own class: `DiffusionPipeline` would load this one too, but drop the transformer that it is given.
+    pipeline: Any = getattr(diffusers, _index(path)["_class_name"]).from_pretrained(
         local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
     )
     pipeline.set_progress_bar_config(disable=True)
