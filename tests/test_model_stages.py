@@ -46,7 +46,8 @@ CPU = ("model", "float32", "cpu")
 def params_of(**sections: dict) -> Params:
     short = {"learning_rate": 1e-2, "steps": 8, "batch_size": 2, "checkpointing_steps": 3}
     sections["finetuning"] = short | sections.get("finetuning", {})
-    sections["sketches"] = {"dim": DIM, "sigmas": (0.3, 0.751)} | sections.get("sketches", {})
+    precise = {"dim": DIM, "sigmas": (0.3, 0.751), "projection": "fastfood", "storage": "float32"}
+    sections["sketches"] = precise | sections.get("sketches", {})
     return small_params(**sections)
 
 
