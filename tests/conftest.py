@@ -23,3 +23,5 @@ for name in (
     "MOTIVE_DEBUG",
 ):
     os.environ.pop(name, None)
+
+pytest_plugins = ("tests.model_project",)  # after the above: it loads what asks for threads

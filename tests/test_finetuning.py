@@ -1,0 +1,182 @@
+"""From chosen clips to a tuned model that a killed run does not lose."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from motive.adapters import backbones, tuned
+from motive.formats import checkpoints
+from motive.formats.clips import read_clips
+from motive.formats.tables import read_table
+from motive.stages import finetuning, sketches
+from tests.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
+from tests.tiny import (
+    ROOT,
+    SHAPE,
+)
+
+# ---- checkpoints
+
+
+def test_a_checkpoint_brings_back_weights_and_moments_and_anybody_may_read_it(tmp_path):
+    def step(model, optimizer) -> None:
+        model(torch.ones(1, 3)).pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def fresh(seed: int):
+        torch.manual_seed(seed)
+        model = torch.nn.Linear(3, 2)
+        model.bias.requires_grad_(False)
+        return model, torch.optim.AdamW([model.weight], lr=0.1)
+
+    path, (model, optimizer) = tmp_path / "a/state.safetensors", fresh(0)
+    assert checkpoints.read_checkpoint(path, model, optimizer) == 0
+    step(model, optimizer)
+    checkpoints.write_checkpoint(path, 1, model, optimizer)
+    again, its_optimizer = fresh(1)
+    again.bias.data.copy_(model.bias)
+    assert checkpoints.read_checkpoint(path, again, its_optimizer) == 1
+    for each in ((model, optimizer), (again, its_optimizer)):
+        step(*each)
+    assert torch.equal(model.weight, again.weight)
+    (plain := tmp_path / "plain").touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+# ---- fine-tuning
+
+
+def tune(**changes: Any) -> None:
+    finetuning.train(params_of(finetuning=changes), read_clips("pool")["clip_id"].tolist()[:3], OUT)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_loss_falls_on_clips_that_are_seen_often(copy, method):
+    tune(method=method, steps=60, batch_size=3, learning_rate=2e-2)
+    table = read_table(OUT / "losses.parquet")
+    assert table["step"].tolist() == list(range(60))
+    losses = table["loss"].to_numpy(float)
+    assert losses[-15:].mean() < 0.9 * losses[:15].mean()
+
+
+def velocity_of(model: Any) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    z, text = torch.randn(1, *SHAPE, generator=rng), torch.randn(1, 8, 64, generator=rng)
+    with torch.no_grad():
+        return backbones.velocity(model.eval(), z, torch.tensor([0.5]), text)
+
+
+def test_full_training_writes_a_transformer_that_loads_like_the_base(copy):
+    tune(method="full")
+    base = velocity_of(backbones.load_transformer(*CPU))
+    trained = velocity_of(backbones.load_transformer(str(OUT), "float32", "cpu"))
+    assert not torch.allclose(base, trained, atol=1e-3)
+    weights = load_file(OUT / "transformer/diffusion_pytorch_model.safetensors")
+    assert set(weights) == set(dict(backbones.load_transformer(*CPU).named_parameters()))
+    assert not (OUT / "pytorch_lora_weights.safetensors").exists()
+    assert str(copy) not in "".join(path.read_text() for path in OUT.rglob("*.json"))
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_in_bfloat16_too_what_is_written_is_what_is_loaded(copy, method):
+    sketches.run("pool", params_of(model={"dtype": "bfloat16"}))
+    made = {one: clip["sketch"] for one, clip in tensors_of(POOL / "sketches").items()}
+    forget_models()
+    sketches.run("pool", params_of())
+    cosines = [
+        float((made[one] * clip["sketch"]).sum()) for one, clip in tensors_of(POOL / "sketches").items()
+    ]
+    assert min(cosines[:-1]) > 0.95
+    clip_ids = read_clips("pool")["clip_id"].tolist()
+    finetuning.train(params_of(model={"dtype": "bfloat16"}, finetuning={"method": method}), clip_ids, OUT)
+    model = ("model", "bfloat16", "cpu")
+    loaded: Any = tuned.frozen_transformer(tuned.tuned_model(*model, str(OUT)))
+    base = backbones.load_transformer(*model)
+    assert {p.dtype for p in base.parameters()} == {torch.float32, torch.bfloat16}
+    assert not torch.allclose(velocity_of(loaded), velocity_of(base), atol=1e-2)
+    if method == "full":
+        types = {name: p.dtype for name, p in base.named_parameters()}
+        assert {
+            n: t.dtype for n, t in load_file(OUT / "transformer/diffusion_pytorch_model.safetensors").items()
+        } == types
+
+
+def test_a_lora_loads_here_and_in_the_pipeline_and_speaks_only_when_trained(copy):
+    base = velocity_of(backbones.load_transformer(*CPU))
+    tune(method="full", steps=1)
+    for rate, changed in ((1e-12, False), (1e-2, True)):
+        tune(method="lora", lora_rank=4, learning_rate=rate)
+        assert not (OUT / "transformer").exists()  # of the other method: it would be taken for the tuned one
+        ours = velocity_of(tuned.frozen_transformer(tuned.tuned_model(*CPU, str(OUT))))
+        pipeline = backbones.load_pipeline(*CPU)
+        pipeline.load_lora_weights(str(OUT), weight_name="pytorch_lora_weights.safetensors")
+        torch.testing.assert_close(velocity_of(pipeline.transformer), ours)
+        assert torch.allclose(ours, base, atol=1e-5) != changed
+
+
+def test_anybody_may_read_the_model(copy):
+    (plain := copy / "plain").touch()
+    for method in ("full", "lora"):
+        tune(method=method, steps=1)
+        modes = {path.stat().st_mode for path in OUT.rglob("*") if path.is_file()}
+        assert modes == {plain.stat().st_mode}
+
+
+KILLED = """
+import os, signal, sys
+from motive.formats import checkpoints
+from motive.stages import finetuning
+from tests.test_finetuning import tune
+
+def write_and_die(*arguments):
+    checkpoints.write_checkpoint(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+finetuning.write_checkpoint = write_and_die
+tune(method=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_killed_run_goes_on_to_the_same_bytes(copy, method, caplog):
+    tune(method=method)
+    unbroken = bytes_of(OUT)
+    shutil.rmtree(OUT)
+    shutil.rmtree(".motive/work/finetuning")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), str(ROOT / "tests")])
+    command = [sys.executable, "-c", KILLED, method]
+    dead = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()[-2000:]
+    assert not OUT.exists()
+    caplog.set_level("INFO")
+    tune(method=method)
+    assert "starts at step 3;" in caplog.text
+    assert bytes_of(OUT) == unbroken
+
+
+def test_how_often_it_is_kept_changes_no_result(copy):
+    tune(steps=4)
+    before = bytes_of(OUT)
+    shutil.rmtree(".motive/work/finetuning")
+    tune(steps=4, checkpointing_steps=1)
+    assert bytes_of(OUT) == before
+
+
+def test_a_clip_without_latent_stops_the_training_by_name(copy):
+    with pytest.raises(ValueError, match="clip 0123456789abcdef has no latent"):
+        finetuning.train(params_of(), ["0123456789abcdef"], OUT)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(copy):
+    with pytest.raises(ValueError, match=r"not finite at step \d+: lower finetuning.learning_rate"):
+        tune(learning_rate=1e30, steps=20)
+    assert not OUT.exists()
