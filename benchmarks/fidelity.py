@@ -19,7 +19,6 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -33,6 +32,7 @@ from motive.maths.influence import influence
 from motive.maths.packing import BYTES, pack
 from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
+from motive.maths.validity import rank_correlations
 from motive.params import Params, load_params
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
@@ -128,7 +128,7 @@ def compare(
 def measures(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
     """Of influences [N,Q] against the exact ones, means over the queries."""
     top = max(1, round(TOP * len(exact)))
-    spearman = [np.corrcoef(rankdata(e), rankdata(f))[0, 1] for e, f in zip(exact.T, found.T, strict=True)]
+    spearman = rank_correlations(exact.astype(float), found.astype(float))
     best, chosen = (np.argsort(-x, axis=0, kind="stable")[:top] for x in (exact, found))
     overlap = [len(np.intersect1d(b, c)) / top for b, c in zip(best.T, chosen.T, strict=True)]
     return dict(

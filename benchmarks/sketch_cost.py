@@ -3,7 +3,8 @@
     python benchmarks/sketch_cost.py --json sketch_cost.json
 
 One clip through a `WanTransformer3DModel` with random weights, in turns: a bare forward and backward pass,
-and the same with each projection in its hooks. Then each alone in a process of its own, for memory.
+and the same with each projection in its hooks. Then each alone in a process of its own, for memory; each
+projection alone; and clips of a small model one by one against all at once by `torch.func`.
 """
 
 import json
@@ -21,6 +22,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch.func import functional_call, grad, vmap
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.maths.denoising import motion_weighted_loss
@@ -65,6 +67,9 @@ def main(
         numbers |= {f"time_{name}": float(np.median(ratio)), f"memory_{name}": memory_ratio}
         cells = [f"{x:.3f}" for x in (np.median(ratio), ratio.min(), ratio.max())]
         table.add_row(name, *cells, f"{peaks[name]['above']:.0f}", f"{memory_ratio:.3f}")
+    for name, (kind, dim) in WAYS.items():
+        numbers[f"nanoseconds_{name}"] = nanoseconds(KINDS[kind](dim, 0), model)
+    numbers["time_vmap_over_loop"] = vmap_over_loop(rounds)
     shipped = load_params().sketches.projection
     numbers |= {
         "sketch_over_backward": numbers[f"time_{shipped}"],
@@ -77,21 +82,21 @@ def main(
         json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
 
 
-def build() -> torch.nn.Module:
-    """A transformer of the real class, 17 million parameters."""
+def build(num_layers: int = 14, num_heads: int = 4) -> torch.nn.Module:
+    """A transformer of the real class, 15.5 million parameters if nothing else is said."""
     from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
     torch.manual_seed(0)
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),
-        num_attention_heads=4,
+        num_attention_heads=num_heads,
         attention_head_dim=64,
         in_channels=LATENT[0],
         out_channels=LATENT[0],
         text_dim=TEXT[1],
         freq_dim=128,
-        ffn_dim=1024,
-        num_layers=14,
+        ffn_dim=256 * num_heads,
+        num_layers=num_layers,
         cross_attn_norm=True,
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=64,
@@ -115,6 +120,41 @@ def plain(model: torch.nn.Module) -> None:
 def sketched(model: torch.nn.Module, projection: Projection) -> None:
     """The same, and each gradient projected before it is freed."""
     sketch_gradient(loss_of(model), model, projection)
+
+
+def nanoseconds(projection: Projection, model: torch.nn.Module) -> float:
+    """For each entry of a gradient, the best of five."""
+    gradients = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    size, seconds = sum(g.numel() for g in gradients.values()), []
+    for _ in range(5):
+        start, total = time.process_time(), projection.zeros()
+        for name, gradient in gradients.items():
+            projection.add(total, name, gradient)
+        seconds.append(time.process_time() - start)
+    return min(seconds) / size * 1e9
+
+
+def vmap_over_loop(rounds: int, num_clips: int = 8) -> float:
+    """Gradients of some clips on a model of the size of tiny-wan: all at once over one after the other."""
+    model, rng = build(num_layers=6, num_heads=2), torch.Generator().manual_seed(0)
+    z, target = (torch.randn(num_clips, LATENT[0], 13, 16, 16, generator=rng) for _ in range(2))
+    text = torch.randn(num_clips, 32, TEXT[1], generator=rng)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(weights: dict[str, torch.Tensor], *clip: torch.Tensor) -> torch.Tensor:
+        noisy, wanted, words = (x[None] for x in clip)
+        how = (noisy, torch.tensor([751.0]), words)
+        return (functional_call(model, weights, how, {"return_dict": False})[0] - wanted).square().mean()
+
+    def one_by_one() -> None:
+        for clip in zip(z, target, text, strict=True):
+            read_gradient(loss(dict(model.named_parameters()), *clip), model, lambda name, gradient: None)
+
+    def at_once() -> None:
+        vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, z, target, text)
+
+    columns = np.array([turn({"one": one_by_one, "all": at_once}) for _ in range(rounds)])
+    return float(np.median(columns[:, 1] / columns[:, 0]))
 
 
 def turn(works: dict[str, Callable[[], None]]) -> list[float]:

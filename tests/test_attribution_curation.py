@@ -150,10 +150,10 @@ def test_best_and_worst_have_their_motion_on_top(pool):
     [
         (
             Recipe("sketches", 1, {**SAME, "noise_seed": 1}, {"latents": "abc"}),
-            "params.noise_seed: None in",
+            "params.noise_seed: None, 1",
         ),
-        (Recipe("sketches", 1, SAME, {"latents": "xyz"}), "inputs.latents: abc in .*, xyz in"),
-        (Recipe("sketches", 2, SAME, {"latents": "abc"}), "version: 1 in"),
+        (Recipe("sketches", 1, SAME, {"latents": "xyz"}), "inputs.latents: abc, xyz"),
+        (Recipe("sketches", 2, SAME, {"latents": "abc"}), "version: 1, 2"),
     ],
 )
 def test_sketches_made_in_different_ways_are_refused(pool, other, differs):

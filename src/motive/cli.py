@@ -200,22 +200,20 @@ def query(
     from rich.console import Console
     from rich.table import Table
 
+    from motive.formats.tables import write_table
     from motive.params import load_params
     from motive.query import query as asked
 
     picture = out or Path(".motive/query") / f"{video.stem}.png"
     found = asked(video, caption, load_params(PARAMS), picture)
     table = Table("rank", "influence", "clip", "video", "caption")
-    for row in [
-        *found.head(top).to_dict("records"),
-        *found.iloc[max(top, len(found) - top) :].to_dict("records"),
-    ]:
+    ends = [*found.head(top).to_dict("records"), *found.iloc[top:].tail(top).to_dict("records")]
+    for row in ends:
         cells = (row["clip_id"], row["video"], row["caption"])
         table.add_row(str(row["rank"]), f"{row['influence']:+.3f}", *cells)
     Console(markup=False).print(table)
-    write_to = picture.with_suffix(".csv")
-    found.to_csv(write_to, index=False)
-    log.info("look at %s; all clips are in %s", picture, write_to)
+    write_table(picture.with_suffix(".parquet"), found)
+    log.info("look at %s; all clips are in %s", picture, picture.with_suffix(".parquet"))
 
 
 @app.command()

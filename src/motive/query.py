@@ -1,5 +1,6 @@
 """`motive query`: which stored pool clips teach the motion of a new video, and which teach against it."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from motive.adapters.trackers import load_tracker
 from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
 from motive.formats.pictures import write_png
-from motive.formats.shards import Recipe, read_manifest, read_stacked
+from motive.formats.recipes import Recipe, deciding, differences
+from motive.formats.shards import read_manifest, read_stacked
 from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.video import BadClip, stream_frames
 from motive.maths.camera_motion import LABELS
@@ -46,17 +48,12 @@ def query(video: Path, caption: str, params: Params, out: Path) -> pd.DataFrame:
 
 
 def _check_same(recipe: Recipe) -> None:
-    manifest = read_manifest(folder := POOL / recipe.stage)
-    if manifest["digest"] != recipe.digest:
-        groups = (("params", recipe.params), ("inputs", recipe.inputs))
-        differ = [
-            f"{name} is {values[name]}, was {manifest[group].get(name)}"
-            for group, values in groups
-            for name in values
-            if manifest[group].get(name) != values[name]
-        ]
-        why = "; ".join(differ) or f"version {recipe.version}, was {manifest['version']}"
-        raise ValueError(f"{folder} was made in another way; run `dvc repro`: {why}")
+    folder = POOL / recipe.stage
+    if differ := differences(deciding(read_manifest(folder)), deciding(json.loads(recipe.to_json()))):
+        raise ValueError(
+            f"{folder} was made in another way; run `dvc repro`. What differs, there and by params.yaml: "
+            + "; ".join(differ)
+        )
 
 
 def _sketch(

@@ -49,6 +49,11 @@ class Recipe:
             )
 
 
+def deciding(manifest: dict) -> dict:
+    """Of a manifest or a recipe's JSON, what decides its tensors."""
+    return {key: manifest[key] for key in ("version", "params", "inputs")}
+
+
 def differences(one: dict, other: dict, prefix: str = "") -> list[str]:
     """What differs between two recipes or manifests, a line each: `params.dim: 512, 1024`."""
     lines = []

@@ -2,13 +2,14 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import rankdata
+
+from motive.maths.validity import rank_correlations
 
 
 def rank_correlation(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> float:
     """Spearman's, where both are numbers; NaN if one of them has a single value."""
     known = np.isfinite(x) & np.isfinite(y)
-    x, y = rankdata(x[known]), rankdata(y[known])
+    x, y = x[known], y[known]
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    return float(rank_correlations(x[:, None], y[:, None])[0])

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from motive.formats.clips import STILL, clip_path, clip_span, read_clips
 from motive.formats.facts import read_facts
 from motive.formats.pictures import write_png
+from motive.formats.recipes import deciding, differences
 from motive.formats.shards import read_column, read_ids, read_manifest, read_stacked, shard_paths
 from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.tables import read_table, write_table
@@ -69,21 +70,14 @@ def same_recipe(pool: Path, queries: Path) -> None:
     Raises:
         ValueError: it is not; says what differs.
     """
-    one, other = (_flat(read_manifest(folder)) for folder in (pool, queries))
-    differ = [key for key in sorted(one | other) if one.get(key) != other.get(key)]
-    if differ:
-        lines = [f"  {key}: {one.get(key)} in {pool}, {other.get(key)} in {queries}" for key in differ]
+    one, other = (deciding(read_manifest(folder)) for folder in (pool, queries))
+    for manifest in (one, other):
+        manifest["params"].pop("storage", None)  # the same sketches in other number types
+    if differ := differences(one, other):
+        lines = "".join(f"\n  {line}" for line in differ)
         raise ValueError(
-            "\n".join(["pool and queries were sketched in different ways; run `dvc repro`:", *lines])
+            f"pool and queries were sketched in different ways; run `dvc repro`. {pool}, {queries}:{lines}"
         )
-
-
-def _flat(manifest: dict) -> dict[str, Any]:
-    settings = {
-        f"{group}.{key}": value for group in ("params", "inputs") for key, value in manifest[group].items()
-    }
-    settings.pop("params.storage", None)  # the same sketches in other number types
-    return settings | {"version": manifest["version"]}
 
 
 def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
