@@ -62,7 +62,7 @@ def write_store(folder: Path, num_clips: int) -> None:
         names.append(f"{start:08d}-{start + len(ids):08d}.safetensors")
         tensors = {"sketch": sketch, "ok": torch.ones(len(ids), dtype=torch.bool)}
         save_file(tensors, folder / names[-1], {"motive": json.dumps({"clip_ids": ids})})
-    (folder / "manifest.json").write_text(json.dumps({"shards": names}))
+    (folder / "manifest.json").write_text(json.dumps({"shards": names, "num_clips": num_clips}))
     write_table(folder / "clips.parquet", pd.DataFrame({"clip_id": clip_ids, "caption": "a ball rolls"}))
 
 
