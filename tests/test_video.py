@@ -105,6 +105,8 @@ ALSO = {
         "options": {"qscale": "2", "flags": "+qscale"},
     },
     "turned.mp4": {"rotation": 90},
+    "upside_down.mp4": {"rotation": 180},
+    "upside_down_full_range.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p", "rotation": 180},
     "wide_pixels.mp4": {"aspect": Fraction(4, 3)},
     "whole_colours.mkv": {"codec": "ffv1", "pix_fmt": "yuv444p"},
     "grey.mkv": {"codec": "ffv1", "pix_fmt": "gray"},
