@@ -1,6 +1,9 @@
 # make repro   the whole river on the shipped default world: environment, data, `dvc repro`
 # make test    everything a change must pass
+# make test-e2e  of these, the tests with real servers alone
 # make ui      the results in MLflow's pages, on this machine only
+# make server  Prefect's server and pages, on this machine only
+# make worker  deploys prefect.yaml and runs what it schedules, and what its forms ask for
 # make clean   throws away the environment and caches; data, results and DVC's cache stay
 #
 # On a machine without an NVIDIA GPU, ask for torch's CPU build, which is ten times smaller, by the address of its
@@ -9,6 +12,7 @@
 TORCH_INDEX ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UI_PORT ?= 5000
+PREFECT_PORT ?= 4200
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
@@ -17,7 +21,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test ui clean
+.PHONY: repro test test-e2e ui server worker clean
 .DELETE_ON_ERROR:
 
 repro: .venv data/world/.rendered
@@ -30,10 +34,24 @@ test: .venv
 	lint-imports
 	pytest $(PYTEST)
 
+test-e2e: .venv
+	pytest -m e2e $(PYTEST)
+
 ui: .venv
 	@echo "MLflow: http://127.0.0.1:$(UI_PORT)  (stop with Ctrl-C)"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --host 127.0.0.1 --port $(UI_PORT) \
 		--backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
+
+server: .venv
+	@echo "Prefect: http://127.0.0.1:$(PREFECT_PORT)  (stop with Ctrl-C)"
+	PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+
+worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
+worker: export MOTIVE_PROJECT := $(CURDIR)
+worker: .venv
+	prefect work-pool inspect motive > /dev/null 2>&1 || prefect work-pool create motive --type process
+	prefect --no-prompt deploy --all
+	prefect worker start --pool motive
 
 # The stamp is written last, so that an interrupted installation is not taken for a finished one. Bytecode is compiled
 # here, once: without it the large imports take twice as long in each stage.
@@ -43,7 +61,7 @@ ui: .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Motive needs Python 3.11 or newer; {sys.executable} is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),.venv/bin/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
-	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[dev,ray]'
+	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[dev,ray,s3,postgres]'
 	touch $@
 
 data/world/.rendered: | .venv

@@ -1,6 +1,7 @@
 """The Prefect flow runs what dvc.yaml says, on a toy project with real git, DVC and Prefect."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.pipeline import StageFailed, dvc, motive_pipeline, stages_in_order
+from flows import checkout, pipeline
+from flows.commands import STOP, StageFailed, dvc
+from flows.graph import in_order, read_graph
+from flows.pipeline import motive_pipeline
+from motive.params import load_params
+from tests.servers import wait_until
+from tests.tiny import ROOT
 
 TOY = """
 stages:
@@ -42,7 +49,14 @@ def toy(tmp_path, monkeypatch) -> Path:
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
     Path("source.txt").write_text("motion\n")
     Path("dvc.yaml").write_text(TOY)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    monkeypatch.setattr(pipeline, "run_stage", pipeline.run_stage.with_options(retry_delay_seconds=0))
+    STOP.clear()  # set where a flow run ended
     return tmp_path
+
+
+def stages_in_order() -> list[str]:
+    return in_order(read_graph())
 
 
 def test_stages_run_in_order_and_a_second_time_finishes_at_once(toy):
@@ -54,15 +68,77 @@ def test_stages_run_in_order_and_a_second_time_finishes_at_once(toy):
 
 
 def test_a_failing_stage_fails_the_flow_and_is_named(toy):
-    broken = TOY.replace("cat first.txt first.txt > middle.txt", "echo too dark && exit 3")
+    broken = TOY.replace("cat first.txt first.txt > middle.txt", "printf . >> tries; echo too dark; exit 1")
     Path("dvc.yaml").write_text(broken)
     failed = motive_pipeline(return_state=True)
     assert failed.is_failed()
     assert "middle" in str(failed.message)
+    assert len(Path("tries").read_text()) == 1, "trying again mends no mistake"
     with pytest.raises(StageFailed, match="too dark"):
         failed.result()
     assert Path("first.txt").exists()
     assert not Path("last.txt").exists()
+
+
+def test_what_may_pass_is_tried_again(toy):
+    """75 is what `motive` exits with where a worker, a lock or a server was the trouble."""
+    shaky = "printf . >> tries; test $(wc -c < tries) -gt 2 || exit 75; cat first.txt first.txt > middle.txt"
+    Path("dvc.yaml").write_text(TOY.replace("cat first.txt first.txt > middle.txt", shaky))
+    assert motive_pipeline(return_state=True).is_completed()
+    assert len(Path("tries").read_text()) == 3
+
+
+def test_stages_that_need_not_wait_run_side_by_side(toy):
+    """Each waits for the other to begin: one after the other they would wait for ever."""
+    wait = "touch {0}.began; until test -e {1}.began; do sleep 0.1; done; touch {0}.txt"
+    stages = "".join(
+        f"  {one}:\n    cmd: {wait.format(one, other)}\n    outs: [{one}.txt]\n"
+        for one, other in (("left", "right"), ("right", "left"))
+    )
+    Path("dvc.yaml").write_text("stages:\n" + stages)
+    assert motive_pipeline(side_by_side=2, stage_hours=0.05, return_state=True).is_completed()
+
+
+def test_a_stage_that_takes_too_long_is_stopped(toy):
+    Path("dvc.yaml").write_text("stages:\n  slow:\n    cmd: echo $$ > pid && sleep 60\n")
+    failed = motive_pipeline(stage_hours=0.001, return_state=True)
+    with pytest.raises(StageFailed, match=r"slow.*took longer than 0\.001 hours: raise .*stage_hours"):
+        failed.result()
+    assert gone(int(Path("pid").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"queries": "nowhere"}, "queries is 'nowhere': there is no such folder"),
+        ({"model": "no"}, "model is 'no'"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_told_before_anything_runs(toy, chosen, told):
+    with pytest.raises(ValueError, match=told):
+        motive_pipeline(**chosen)
+    assert not Path("first.txt").exists()
+
+
+def test_what_a_run_chooses_is_in_params_while_it_runs_and_not_longer(toy):
+    Path("dvc.yaml").write_text(TOY.replace("cat source.txt", "cp params.yaml seen.yaml; cat source.txt"))
+    before = Path("params.yaml").read_bytes()
+    assert motive_pipeline(strategy="random", fraction=0.25, seed=3, return_state=True).is_completed()
+    assert Path("params.yaml").read_bytes() == before
+    seen = load_params(Path("seen.yaml"))
+    assert (seen.curation.strategy, seen.curation.fraction, seen.curation.seed) == ("random", 0.25, 3)
+    assert Path("seen.yaml").read_text().count("#") == before.decode().count("#"), "comments are kept"
+
+
+def test_params_that_a_killed_run_left_changed_are_put_back(toy):
+    before = Path("params.yaml").read_bytes()
+    killed = "import os; from flows.checkout import changed; os.chdir({!r})\n"
+    killed += "with changed({{'curation.seed': 7}}): os.kill(os.getpid(), 9)"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    subprocess.run([sys.executable, "-c", killed.format(str(toy))], env=env, check=False)
+    assert load_params(Path("params.yaml")).curation.seed == 7
+    checkout.restore()
+    assert Path("params.yaml").read_bytes() == before
 
 
 def test_a_new_stage_appears_by_itself(toy):
@@ -70,6 +146,8 @@ def test_a_new_stage_appears_by_itself(toy):
         TOY + "  after:\n    cmd: cat last.txt > after.txt\n    deps: [last.txt]\n    outs: [after.txt]\n"
     )
     assert stages_in_order() == ["first", "middle", "last", "after"]
+    assert motive_pipeline(return_state=True).is_completed()
+    assert Path("after.txt").read_text() == "motion\nmotion\n"
 
 
 def test_whatever_ends_the_caller_ends_the_stage(toy):
@@ -79,11 +157,28 @@ def test_whatever_ends_the_caller_ends_the_stage(toy):
     assert "2" in lines  # read so far
     pid = int(Path("pid").read_text())
     lines.close()  # as an exception, a signal or a cancelled flow run does
-    for _ in range(50):
+    assert gone(pid)
+
+
+def test_whoever_kills_the_caller_kills_the_stage(toy):
+    """SIGKILL leaves nobody a chance to say anything; the stage would run on without a holder."""
+    Path("dvc.yaml").write_text("stages:\n  slow:\n    cmd: echo $$ > pid && sleep 60\n")
+    caller = "from flows.commands import dvc\nfor line in dvc('repro', 'slow'): pass"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    holder = subprocess.Popen([sys.executable, "-c", caller], env=env)
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text().strip(), 60, "the stage runs")
+    holder.kill()
+    holder.wait()
+    assert gone(int(Path("pid").read_text()))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within some seconds."""
+    for _ in range(100):
         if not running(pid):
-            break
+            return True
         time.sleep(0.1)
-    assert not running(pid)
+    return False
 
 
 def running(pid: int) -> bool:

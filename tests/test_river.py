@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 from safetensors import safe_open
 
 from motive.checks import STATS
@@ -24,23 +23,16 @@ from motive.formats.clips import COLUMNS, read_clips
 from motive.formats.video import write_video
 from motive.params import load_params
 from motive.query import query
-from motive.world.render import write_world
-from tests.tiny import ROOT, SHAPE, small_params, write_pipeline
+from tests.river_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
+from tests.tiny import ROOT, SHAPE
 
-PARTS = ("pool", "queries", "heldout")
 BEFORE_CURATION = {
     f"{stage}@{part}" for stage in ("clips", "optical_flow", "masks", "latents") for part in PARTS
 }
 BEFORE_CURATION |= {"sketches@pool", "sketches@queries", "attribution"}
 AFTER = ["curation", "finetuning", "evaluation", "track"]
-NUM_POOL, NUM_QUERIES, NUM_HELDOUT, DIM = 12, 10, 10, 512
+NUM_POOL, NUM_QUERIES, NUM_HELDOUT = 12, 10, 10
 NEW = 2  # clips that come later
-SMALL = {
-    "clips": {"source": {part: f"data/world/{part}" for part in PARTS}},
-    "sketches": {"dim": DIM},
-    "finetuning": {"steps": 4, "batch_size": 2, "checkpointing_steps": 2, "learning_rate": 1e-3},
-    "evaluation": {"sigmas": [0.5], "prompts": "data/prompts.txt"},
-}
 COUNTS = {  # what a stage says it has to do
     "optical_flow": r"optical_flow pool: \d+ clips, (\d+) of them to do",
     "masks": r"masks pool: \d+ clips, (\d+) of them to do",
@@ -85,39 +77,13 @@ def repro() -> Repro:
     return Repro(done.returncode, done.stdout, ranking.hex(), subset)
 
 
-def write_params(**sections: dict) -> None:
-    """params.yaml as it ships, made small, with keys of some sections changed."""
-    changed = {name: SMALL.get(name, {}) | sections.get(name, {}) for name in {*SMALL, *sections}}
-    unknown = {
-        name: changed.pop(name) for name in list(changed) if name not in type(small_params()).model_fields
-    }
-    values = small_params().model_dump(mode="json")
-    for name, section in (changed | unknown).items():
-        values[name] = values.get(name, {}) | section
-    values["shards"]["size"] = 4
-    with Path("params.yaml").open("w") as file:
-        YAML(typ="safe").dump(values, file)
-
-
-def metadata() -> list[str]:
-    return Path("data/world/pool/metadata.jsonl").read_text().splitlines()
-
-
-def write_metadata(lines: list[str]) -> None:
-    Path("data/world/pool/metadata.jsonl").write_text("".join(f"{line}\n" for line in lines))
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone with a small world, of which some pool clips are not there yet, and a tiny model."""
     folder = tmp_path_factory.mktemp("river")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-        size = {"num_pool": NUM_POOL + NEW, "num_queries_per_motion": 1, "num_heldout": NUM_HELDOUT}
-        write_world(folder / "data/world", **size, size=(32, 32))
+        write_project(folder, num_pool=NUM_POOL + NEW, num_heldout=NUM_HELDOUT)
         later = folder / "later"
         later.mkdir()
         for line in metadata()[-NEW:]:
@@ -125,12 +91,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / "data/world/pool" / name).rename(later / name)
         (later / "metadata.jsonl").write_text("\n".join(metadata()[-NEW:]))
         write_metadata(metadata()[:-NEW])
-        (folder / "data/prompts.txt").write_text("a red ball rolls\na blue box falls\n")
-        write_pipeline(folder / "model")
-        write_params()
-        git = ["git", "-c", "user.name=a user", "-c", "user.email=user@example.com"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a clone"]):
-            subprocess.run([*git, *command], check=True)
         yield folder
 
 

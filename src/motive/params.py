@@ -19,6 +19,8 @@ Seed = Annotated[int, Field(ge=0)]
 Sigma = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Strategy = Literal["motive", "random", "motion_magnitude", "full", "drop_worst"]
 Part = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
 Address = Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[\w.-]+:\d+)?$")]
@@ -126,10 +128,8 @@ class Attribution(Section):
 
 
 class Curation(Section):
-    strategy: Literal["motive", "random", "motion_magnitude", "full", "drop_worst"] = Field(
-        description="who chooses; drop_worst: all but the worst teachers"
-    )
-    fraction: float = Field(gt=0, le=1, description="of the pool that is chosen (drop_worst: left out)")
+    strategy: Strategy = Field(description="who chooses; drop_worst: all but the worst teachers")
+    fraction: Fraction = Field(description="of the pool that is chosen (drop_worst: left out)")
     seed: Seed = Field(description="for strategy random")
 
 

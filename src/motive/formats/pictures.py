@@ -40,6 +40,16 @@ def write_png(path: Path, picture: Picture) -> None:
     os.replace(aside, path)
 
 
+def thumbnail(path: Path, width: int) -> bytes:
+    """A picture file as JPEG, at most so many pixels wide: small enough to stand in a page."""
+    picture = cv2.imread(str(path))
+    assert picture is not None, f"{path} was just written"
+    height = round(picture.shape[0] * width / picture.shape[1])
+    if picture.shape[1] > width:
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
 def colour_wheel(flow: np.ndarray, top: float) -> np.ndarray:
     """Flow [F,2,h,w] as u8 [F,h,w,3]: the hue is the direction, white stands still, full colour is `top`."""
     dx, dy = flow[:, 0], flow[:, 1]

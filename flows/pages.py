@@ -1,0 +1,123 @@
+"""What a flow run's page in Prefect tells a person: results, or what failed and how to go on."""
+
+import base64
+import html
+import json
+from pathlib import Path
+
+import pandas as pd
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows.commands import StageFailed, run
+from motive.params import Params
+
+DATA = Path("data")
+TOP = 10  # clips in the table
+WIDTH = 1200  # pixels of the picture
+
+
+def tell_results(outcomes: dict[str, str], params: Params) -> None:
+    """Metrics, the best clips, and where to look next, as a markdown artifact."""
+    parts = [_links(params), _metrics(), _top_clips(), _picture(), _outcomes(outcomes)]
+    text = "\n\n".join(part for part in parts if part)
+    create_markdown_artifact(text, key="results", description="What this data version gives")
+
+
+def tell_failure(failure: StageFailed, params: Params) -> None:
+    """Which stage failed at what, and how to go on: a markdown artifact, and a failed run in MLflow."""
+    stage, _, said = str(failure).partition(": ")
+    lines = said.splitlines()
+    start = next((n for n, line in enumerate(lines) if line.startswith("error:")), 0)
+    go_on = (
+        "It may pass by itself: it was tried again and failed each time. Look at the machine, then run again."
+        if failure.may_pass
+        else "Mend what it names, then run again."
+    )
+    text = (
+        f"## {stage} failed\n\n<pre>{html.escape(chr(10).join(lines[start:]))}</pre>\n\n"
+        f"**How to go on.** {go_on} Nothing done is lost: stages that are done stay done, and `{stage}` goes "
+        f"on at its missing shards.\n\n{_data_docs()}"
+    )
+    create_markdown_artifact(text, key="failure", description=f"{stage} failed")
+    reason = "\n".join(lines[start:])[:2000]
+    try:
+        for line in run(["motive", "track", "--failed", stage, "--reason", reason], 1, {}):
+            get_run_logger().info("%s", line)
+    except StageFailed as unreachable:
+        get_run_logger().warning("the failure is not in MLflow: %s", unreachable)
+
+
+def _links(params: Params) -> str:
+    marker = DATA / "track" / "run.json"
+    if not marker.is_file():
+        return ""
+    from motive.tracking import run_address  # loads MLflow, for seconds
+
+    key = json.loads(marker.read_text())["key"]
+    found = run_address(key, params.track.experiment, params.track.uri)
+    server = "" if params.track.uri else " (after `make ui`)"
+    lines = [f"**MLflow run:** [{found[0]}]({found[1]}){server}"] if found else []
+    return "\n\n".join([*lines, _data_docs()])
+
+
+def _data_docs() -> str:
+    page = DATA / "data_docs.html"
+    return (
+        f"**Data docs:** `{page.absolute()}`, and under *checks* of the MLflow run" if page.is_file() else ""
+    )
+
+
+def _metrics() -> str:
+    path = DATA / "evaluation" / "metrics.json"
+    if not path.is_file():
+        return ""
+    metrics = json.loads(path.read_text())
+    names = [name.removesuffix("_base") for name in metrics if name.endswith("_base")]
+    rows = [
+        f"| {name} | {metrics[f'{name}_base']:.5f} | {metrics[f'{name}_tuned']:.5f} |"
+        for name in names
+        if f"{name}_tuned" in metrics
+    ]
+    change = [metrics.get(f"heldout_motion_loss_change{end}") for end in ("", "_low", "_high")]
+    said = ""
+    if None not in change:
+        said = "\n\nMotion loss changed by **{:+.5f}** (95 % interval {:+.5f} to {:+.5f}); ".format(*change)
+        said += f"it fell on {metrics['heldout_improved_fraction']:.0%} of the held-out clips that move."
+    return "## Base and tuned model\n\n| | base | tuned |\n|---|---|---|\n" + "\n".join(rows) + said
+
+
+def _top_clips() -> str:
+    ranking, clips = DATA / "attribution/ranking.parquet", DATA / "pool/clips/clips.parquet"
+    if not ranking.is_file() or not clips.is_file():
+        return ""
+    table = pd.read_parquet(ranking).head(TOP)
+    table = table.merge(pd.read_parquet(clips)[["clip_id", "caption", "video"]], on="clip_id")
+    rows = [
+        f"| {row['rank']} | {row['votes']} | {row['influence']:+.3f} | {_cell(row['video'])} "
+        f"| {_cell(row['caption'])} |"
+        for row in table.to_dict("records")
+    ]
+    head = "| rank | votes | influence | video | caption |\n|---|---|---|---|---|\n"
+    return "## The best teachers\n\n" + head + "\n".join(rows)
+
+
+def _cell(text: object) -> str:
+    """Text from data, so that it is neither markup nor the end of a cell."""
+    return "".join(f"&#{ord(c)};" if c in "|`*_[]()<>&\\#!~\n\r" else c for c in str(text))
+
+
+def _picture() -> str:
+    path = DATA / "attribution/best_and_worst.png"
+    if not path.is_file():
+        return ""
+    from motive.formats.pictures import thumbnail
+
+    data = base64.b64encode(thumbnail(path, WIDTH)).decode()
+    alt = "for each motion a query, its best and its worst clips"
+    return f"## Best and worst\n\n![{alt}](data:image/jpeg;base64,{data})"
+
+
+def _outcomes(outcomes: dict[str, str]) -> str:
+    rows = "\n".join(f"| {stage} | {outcome} |" for stage, outcome in outcomes.items())
+    return f"## Stages\n\n| stage | |\n|---|---|\n{rows}"

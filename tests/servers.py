@@ -1,0 +1,128 @@
+"""Real servers on this machine, for tests and benchmarks: PostgreSQL, Prefect, MLflow, S3."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(holds: Callable[[], object], seconds: float, what: str) -> None:
+    """Look again and again, and give up after far longer than it takes on a busy machine."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.3)
+
+
+@contextmanager
+def process(
+    command: list[str], log: Path, env: dict[str, str], folder: Path | None = None, **owner: str
+) -> Iterator[subprocess.Popen]:
+    """A program that runs until the end of the block, with all that it started."""
+    with log.open("ab") as file:
+        streams = {"stdout": file, "stderr": subprocess.STDOUT}
+        running = subprocess.Popen(command, **streams, env=env, cwd=folder, start_new_session=True, **owner)
+    try:
+        yield running
+    finally:
+        kill_group(running, signal.SIGTERM)
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            kill_group(running, signal.SIGKILL)
+            running.wait()
+
+
+def kill_group(running: subprocess.Popen, how: signal.Signals) -> None:
+    """Send a signal to a process and all it started in its session."""
+    try:
+        os.killpg(running.pid, how)
+    except ProcessLookupError:
+        return
+
+
+@contextmanager
+def postgres() -> Iterator[Callable[[str], str]]:
+    """A PostgreSQL server; what it yields makes a database and says how to reach it, after the scheme."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [shutil.which("postgres")]
+    assert found[0], "no PostgreSQL on this machine: on Debian, `apt-get install postgresql`"
+    programs, port = Path(found[-1] or "").parent, free_port()
+    owner = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}  # it refuses root
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        folder = Path(name)
+        if owner:
+            shutil.chown(folder, **owner)
+        run = partial(subprocess.run, check=True, cwd=folder, stdout=subprocess.DEVNULL, **owner)
+        run([programs / "initdb", "--pgdata", folder / "data", "--auth", "trust", "--username", "postgres"])
+        options = ["-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", name]
+        command = [str(programs / "postgres"), *options]
+        with process(command, folder / "log", dict(os.environ), folder, **owner) as running:
+            client = ["psql", "-qh", "127.0.0.1", "-p", str(port), "-U", "postgres", "-c"]
+
+            def up() -> bool:
+                assert running.poll() is None, (folder / "log").read_text()
+                return not subprocess.run([*client, ""], stderr=subprocess.DEVNULL, check=False).returncode
+
+            def database(name: str) -> str:
+                run([*client, f"create database {name}"])
+                return f"://postgres@127.0.0.1:{port}/{name}"
+
+            wait_until(up, 60, "PostgreSQL is up")
+            yield database
+
+
+@contextmanager
+def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[str]:
+    """A Prefect server with PostgreSQL behind it; yields its API's address."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    settings = {
+        "PREFECT_API_URL": address,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": address,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg{database}",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
+    }
+    with process([str(BIN / "prefect"), "server", "start"], log, {**env, **settings}) as running:
+        wait_until(lambda: answers(running, f"{address}/health", log), 300, "Prefect's server is up")
+        yield address
+
+
+@contextmanager
+def mlflow_server(log: Path, env: dict[str, str], database: str, artifacts: Path) -> Iterator[str]:
+    """An MLflow server with PostgreSQL behind it; yields its address."""
+    port = free_port()
+    command = [str(BIN / "mlflow"), "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"postgresql+psycopg2{database}"]
+    command += ["--artifacts-destination", str(artifacts)]
+    with process(command, log, {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as running:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(running, f"{address}/health", log), 300, "MLflow's server is up")
+        yield address
+
+
+def answers(running: subprocess.Popen, address: str, log: Path) -> bool:
+    assert running.poll() is None, f"it ended:\n{log.read_text()[-3000:]}"
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except (URLError, OSError):
+        return False
