@@ -13,7 +13,7 @@ PARTS = ("pool", "queries", "heldout")
 DIM = 512
 SMALL = {
     "clips": {"source": {part: f"data/world/{part}" for part in PARTS}},
-    "sketches": {"dim": DIM},
+    "sketches": {"dim": DIM, "sigmas": [0.751]},
     "finetuning": {"steps": 4, "batch_size": 2, "checkpointing_steps": 2, "learning_rate": 1e-3},
     "evaluation": {"sigmas": [0.5], "prompts": "data/prompts.txt"},
 }

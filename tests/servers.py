@@ -34,12 +34,20 @@ def wait_until(holds: Callable[[], object], seconds: float, what: str) -> None:
 
 @contextmanager
 def process(
-    command: list[str], log: Path, env: dict[str, str], folder: Path | None = None, **owner: str
+    command: list[str], log: Path, env: dict[str, str], folder: Path | None = None, owner: str | None = None
 ) -> Iterator[subprocess.Popen]:
     """A program that runs until the end of the block, with all that it started."""
     with log.open("ab") as file:
-        streams = {"stdout": file, "stderr": subprocess.STDOUT}
-        running = subprocess.Popen(command, **streams, env=env, cwd=folder, start_new_session=True, **owner)
+        running = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=folder,
+            start_new_session=True,
+            user=owner,
+            group=owner,
+        )
     try:
         yield running
     finally:
@@ -65,16 +73,16 @@ def postgres() -> Iterator[Callable[[str], str]]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [shutil.which("postgres")]
     assert found[0], "no PostgreSQL on this machine: on Debian, `apt-get install postgresql`"
     programs, port = Path(found[-1] or "").parent, free_port()
-    owner = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}  # it refuses root
+    owner = "postgres" if os.getuid() == 0 else None  # it refuses root
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
         if owner:
-            shutil.chown(folder, **owner)
-        run = partial(subprocess.run, check=True, cwd=folder, stdout=subprocess.DEVNULL, **owner)
-        run([programs / "initdb", "--pgdata", folder / "data", "--auth", "trust", "--username", "postgres"])
+            shutil.chown(folder, owner, owner)
+        quiet = partial(subprocess.run, check=True, cwd=folder, stdout=subprocess.DEVNULL, user=owner)
+        quiet([programs / "initdb", "--pgdata", folder / "data", "--auth", "trust", "--username", "postgres"])
         options = ["-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", name]
         command = [str(programs / "postgres"), *options]
-        with process(command, folder / "log", dict(os.environ), folder, **owner) as running:
+        with process(command, folder / "log", dict(os.environ), folder, owner) as running:
             client = ["psql", "-qh", "127.0.0.1", "-p", str(port), "-U", "postgres", "-c"]
 
             def up() -> bool:
@@ -82,11 +90,26 @@ def postgres() -> Iterator[Callable[[str], str]]:
                 return not subprocess.run([*client, ""], stderr=subprocess.DEVNULL, check=False).returncode
 
             def database(name: str) -> str:
-                run([*client, f"create database {name}"])
+                quiet([*client, f"create database {name}"])
                 return f"://postgres@127.0.0.1:{port}/{name}"
 
             wait_until(up, 60, "PostgreSQL is up")
             yield database
+
+
+@contextmanager
+def s3(log: Path, bucket: str) -> Iterator[dict[str, str]]:
+    """An S3 server with a bucket; yields the environment in which clients find it."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    env = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+    env |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address, "MLFLOW_S3_ENDPOINT_URL": address}
+    command = [str(BIN / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
+    with process(command, log, {**os.environ, **env}) as running:
+        wait_until(lambda: answers(running, f"{address}/moto-api/", log), 120, "the S3 server is up")
+        make = "import boto3, sys; boto3.client('s3').create_bucket(Bucket=sys.argv[1])"
+        subprocess.run([sys.executable, "-c", make, bucket], env={**os.environ, **env}, check=True)
+        yield env
 
 
 @contextmanager
@@ -100,6 +123,7 @@ def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[st
         "PREFECT_SERVER_UI_API_URL": address,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg{database}",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
+        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",  # of a killed run's place
     }
     with process([str(BIN / "prefect"), "server", "start"], log, {**env, **settings}) as running:
         wait_until(lambda: answers(running, f"{address}/health", log), 300, "Prefect's server is up")
@@ -107,12 +131,12 @@ def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[st
 
 
 @contextmanager
-def mlflow_server(log: Path, env: dict[str, str], database: str, artifacts: Path) -> Iterator[str]:
-    """An MLflow server with PostgreSQL behind it; yields its address."""
+def mlflow_server(log: Path, env: dict[str, str], database: str, artifacts: str) -> Iterator[str]:
+    """An MLflow server with PostgreSQL and a folder or bucket behind it; yields its address."""
     port = free_port()
     command = [str(BIN / "mlflow"), "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"postgresql+psycopg2{database}"]
-    command += ["--artifacts-destination", str(artifacts)]
+    command += ["--artifacts-destination", artifacts]
     with process(command, log, {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as running:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(running, f"{address}/health", log), 300, "MLflow's server is up")

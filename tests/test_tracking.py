@@ -11,10 +11,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from motive import tracking
+from motive.errors import TryAgain
 from motive.params import load_params
 from motive.stages import track
+from motive.tracking.models import Measured, better
+from tests.tiny import build_transformer
 
 ROOT = Path(__file__).parents[1]
+DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 CLIP_IDS = ["aa", "bb", "cc", "dd"]
 
 
@@ -224,3 +228,147 @@ def test_the_store_takes_several_writers(store):
     connection = sqlite3.connect(store)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+# ---- failed, and gone on
+
+
+def runs_of(folder: Path) -> list:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name("motive")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+
+def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(project):
+    params = load_params()
+    for stage in ("sketches@pool", "attribution"):
+        track.fail(params, stage, "error: too dark")
+    [failed] = runs_of(project)
+    assert failed.info.status == "FAILED"
+    assert (failed.data.tags["failed_stage"], failed.data.tags["reason"]) == (
+        "attribution",
+        "error: too dark",
+    )
+    track.run(params)
+    [run] = runs_of(project)
+    assert run.info.run_id == failed.info.run_id
+    assert run.info.status == "FINISHED"
+    assert not {"failed_stage", "reason"} & run.data.tags.keys()
+    assert run.data.metrics["heldout_motion_loss_tuned"] == 0.5
+
+
+def test_another_attempt_has_a_run_of_its_own(project):
+    track.fail(load_params(), "curation", "error")
+    write_project(project, strategy="random")
+    track.run(load_params())
+    assert sorted(run.info.status for run in runs_of(project)) == ["FAILED", "FINISHED"]
+
+
+def test_a_failure_before_anything_was_read_is_told_too(project):
+    (project / "dvc.lock").unlink()
+    shutil.rmtree(project / "data")
+    track.fail(load_params(), "clips@pool", "x" * 100_000)
+    [failed] = runs_of(project)
+    assert len(failed.data.tags["reason"]) == tracking.MAX_TAG
+
+
+def test_the_page_of_a_run_is_found(project):
+    track.run(load_params())
+    key = json.loads(Path("data/track/run.json").read_text())["key"]
+    [run] = parents(project)
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert tracking.run_address(key, "motive", "") == (run.info.run_name, page)
+    assert tracking.run_address("0" * 32, "motive", "") is None
+    assert tracking.run_address(key, "another", "") is None
+
+
+def test_without_mlflow_nothing_is_lost_and_it_is_written_later(project):
+    dead = load_params().model_copy(update={"track": load_params().track.model_copy(update={"uri": DEAD})})
+    with pytest.raises(TryAgain, match=r"complete in data/.*`motive track` writes them"):
+        track.run(dead)
+    track.run(load_params())
+    assert len(parents(project)) == 1
+
+
+# ---- models
+
+
+def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:
+    """Losses of 50 clips; the tuned model's are lower by `shift`, more or less."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.1, 0.2, 50)
+    tuned = base - shift + 0.01 * rng.standard_normal(50)
+    names = [f"{ids}{n}" for n in range(50)]
+    columns = {"clip_id": names, "motion_loss_base": base, "motion_loss_tuned": tuned, "still": False}
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "wins", "why"),
+    [
+        (Measured(per_clip(0.02), {}), None, True, "the first that improves"),
+        (Measured(per_clip(0.0), {}), None, False, "does not improve on its base"),
+        (
+            Measured(per_clip(0.04), {}),
+            Measured(per_clip(0.02), {}),
+            True,
+            "better than the champion, version 7",
+        ),
+        (Measured(per_clip(0.02), {}), Measured(per_clip(0.04), {}), False, "not better"),
+        (Measured(per_clip(0.02), {}), Measured(per_clip(0.02), {}), False, "not better"),
+        (Measured(per_clip(0.04), {}), Measured(per_clip(0.02, "d"), {}), False, "other clips"),
+        (Measured(per_clip(0.04), {"sigmas": [0.5]}), Measured(per_clip(0.02), {}), False, "another way"),
+    ],
+)
+def test_the_champion_moves_only_if_the_evaluation_says_so(new, old, wins, why):
+    assert better(new, old, "7", "motive-tiny")[0] == wins
+    assert why in better(new, old, "7", "motive-tiny")[1]
+
+
+def test_models_are_registered_once_and_the_champion_is_the_best_yet(project):
+    from mlflow import MlflowClient
+
+    client, name = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), "motive-tiny-wan"
+    for strategy, shift in (("motive", 0.02), ("random", 0.01), ("full", 0.05)):
+        write_project(project, strategy)
+        write(project / "data/evaluation/per_clip.parquet", per_clip(shift))
+        for _ in range(2):
+            track.run(load_params())
+    versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version))
+    assert [str(version.version) for version in versions] == ["1", "2", "3"]
+    assert [str(version.description).partition(":")[0] for version in versions] == [
+        "the first that improves on its base",
+        "not better than the champion, version 1",
+        "better than the champion, version 1",
+    ]
+    assert client.get_registered_model(name).aliases["champion"] in ("3", 3)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_champion_is_loaded_back_by_one_line(project, method, monkeypatch):
+    import torch
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+    from mlflow.artifacts import download_artifacts
+    from safetensors.torch import load_file, save_file
+
+    model = Path("data/finetuning")
+    shutil.rmtree(model / "transformer")
+    built, weights = build_transformer(seed=3), {"blocks.0.lora_A.weight": torch.arange(6.0)}
+    if method == "full":
+        built.save_pretrained(model / "transformer")
+    else:
+        save_file(weights, model / "pytorch_lora_weights.safetensors")
+    write(project / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    track.run(load_params())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
+    folder = download_artifacts("models:/motive-tiny-wan@champion")
+    if method == "full":
+        loaded = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer").state_dict()
+        weights = built.state_dict()
+    else:
+        loaded = load_file(Path(folder) / "pytorch_lora_weights.safetensors")
+    assert all(torch.equal(value, loaded[key]) for key, value in weights.items())

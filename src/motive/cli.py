@@ -13,6 +13,9 @@ from typing import Annotated
 
 import typer
 
+from motive.errors import TryAgain
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of the system's own programs
 PARAMS = Path("params.yaml")
 PART_STAGES = {
     "clips": "Read and standardise a folder of clips; broken files become rows with a reason.",
@@ -56,7 +59,7 @@ class PretrainStep(StrEnum):
 
 
 def main() -> None:
-    """Run the command; a user's error is one red line on stderr and exit code 1."""
+    """Run the command; a user's error is one red line on stderr and exit code 1, or 75 if it may pass."""
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
     try:
@@ -65,7 +68,7 @@ def main() -> None:
         if os.environ.get("MOTIVE_DEBUG"):
             traceback.print_exc()
         typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        sys.exit(TRY_AGAIN if isinstance(error, TryAgain) else 1)
 
 
 @app.callback()
@@ -105,7 +108,23 @@ def _add_stage(stage: str, text: str) -> None:
 for _stage, _text in PART_STAGES.items():
     _add_part_stage(_stage, _text)
 for _stage, _text in STAGES.items():
-    _add_stage(_stage, _text)
+    if _stage != "track":
+        _add_stage(_stage, _text)
+
+
+@app.command(help=STAGES["track"], rich_help_panel="Stages where the parts meet")
+def track(
+    failed: Annotated[str, typer.Option(help="Record instead that this stage failed.")] = "",
+    reason: Annotated[str, typer.Option(help="With --failed: what it said.")] = "",
+) -> None:
+    if not failed:
+        _run("track")
+        return
+    log.info("track: %s failed", failed)
+    from motive.params import load_params
+    from motive.stages.track import fail
+
+    fail(load_params(PARAMS), failed, reason)
 
 
 # ---- what people call beside the stages; an option that is not given has the called function's own default

@@ -22,6 +22,7 @@ from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from motive.adapters.cluster import RayWorker, WorkerDied, connected
+from motive.errors import TryAgain
 
 log = logging.getLogger("motive")
 Chunk = TypeVar("Chunk")
@@ -55,7 +56,7 @@ def deal(
     the others after their chunk and is raised; the chunk of a worker that dies is given to a new one.
 
     Raises:
-        ValueError: the workers of a chunk died TRIES times.
+        TryAgain: the workers of a chunk died TRIES times.
     """
     chunks = list(chunks)
     with tqdm(total=total, desc=label, unit="clip", disable=not chunks) as progress:
@@ -120,7 +121,7 @@ def _tell(death: WorkerDied, count: int, chunk: Any, label: str) -> None:
     if count < TRIES:
         log.warning("%s: a worker died %s (%s); another takes its place", label, what, death)
         return
-    raise ValueError(
+    raise TryAgain(
         f"{label}: workers died {count} times {what} ({death}). Out of memory? Use fewer `workers`. What is "
         "done is kept: the next run goes on there"
     )

@@ -12,10 +12,12 @@ import pandas as pd
 
 from motive.formats.tables import read_table
 from motive.params import Params
-from motive.tracking import DataVersion, Record, StageRun, write_record
+from motive.tracking import DataVersion, Record, StageRun, write_failure, write_record
+from motive.tracking.models import FOLDER, MEASURED, PER_CLIP, Measured
 
 DATA = Path("data")
 LOCK = Path("dvc.lock")
+OUT = DATA / "track"
 ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
 MACHINE = {"workers", "ray", "shards", "track"}  # parameters that change no result
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
@@ -34,8 +36,10 @@ def run(params: Params) -> None:
     """
     lock = lineage(_read_lock())
     key = digest(lock)
+    measured = _measured(params)
     record = Record(
         key=key,
+        attempt=attempt(lock, params),
         name=f"{params.curation.strategy}-{key[:8]}",
         tags=_tags(lock, params),
         params=flatten(params.model_dump()),
@@ -44,16 +48,40 @@ def run(params: Params) -> None:
         datasets=_datasets(lock, params),
         tables=_tables(),
         files=_files(),
+        model=f"{params.track.experiment}-{Path(params.model.path).name}",
+        measured=measured,
     )
     run_id = write_record(record, params.track.experiment, params.track.uri)
-    out = DATA / "track" / "run.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"key": key}) + "\n")
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "run.json").write_text(json.dumps({"key": key}) + "\n")
     log.info("track: run %s (%s) in experiment %r", record.name, run_id, params.track.experiment)
     log.info("track: look at it with `make ui`; compare runs by ticking two of them")
 
 
+def fail(params: Params, stage: str, reason: str) -> None:
+    """Record that a stage failed; when it succeeds, `run` goes on in the same MLflow run.
+
+    Raises:
+        TryAgain: MLflow can't be reached.
+    """
+    lock = _read_lock() if LOCK.is_file() else {}
+    name = attempt(lock, params)
+    tags = _tags(lock, params) | {"failed_stage": stage, "reason": reason}
+    title = f"{params.curation.strategy}-{name[:8]}"
+    run_id = write_failure(name, title, tags, params.track.experiment, params.track.uri)
+    log.info("track: %s failed; run %s (%s) says so", stage, title, run_id)
+
+
 # ---- which data version this is
+
+
+def attempt(lock: Lock, params: Params) -> str:
+    """32 hex digits of what is known before the results: parameters, and the pool's clips if read."""
+    return _hash([_decisive(params), _out_digest(lock, f"{DATA}/pool/clips")])
+
+
+def _decisive(params: Params) -> dict[str, Any]:
+    return {name: value for name, value in params.model_dump().items() if name not in MACHINE}
 
 
 def _read_lock() -> Lock:
@@ -83,7 +111,11 @@ def _touches(one: str, other: str) -> bool:
 
 def digest(lock: Lock) -> str:
     """32 hex digits of everything that went in and came out."""
-    return hashlib.sha256(json.dumps(lock, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return _hash(lock)
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _out_digest(lock: Lock, path: str) -> str:
@@ -102,13 +134,17 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
 
 
 def _tags(lock: Lock, params: Params) -> dict[str, str]:
-    decisive = {name: value for name, value in params.model_dump().items() if name not in MACHINE}
     tags = {
         "data_version": _out_digest(lock, f"{DATA}/pool/clips"),
-        "params_hash": hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16],
+        "params_hash": hashlib.sha256(json.dumps(_decisive(params), sort_keys=True).encode()).hexdigest()[
+            :16
+        ],
         "strategy": params.curation.strategy,
         "git_commit": _git_commit(),
+        "model": params.model.path,
+        "device": params.model.device,
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "prefect_flow_run": os.environ.get("MOTIVE_FLOW_RUN", ""),
     }
     return {name: value for name, value in tags.items() if value}
 
@@ -208,12 +244,38 @@ def _files() -> list[tuple[Path, str]]:
         (DATA / "curation/subset.parquet", "tables"),
         (model / MODEL[0], f"model/{MODEL[0]}"),
         (model / MODEL[1], "model"),
+        (DATA / "attribution/confounds.parquet", "tables"),
+        (DATA / "evaluation" / PER_CLIP, FOLDER),
+        (OUT / MEASURED, FOLDER),
     ]
     files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]
     for which in ("base", "tuned"):
         videos = sorted((DATA / "evaluation/videos" / which).glob("*.mp4"))[:NUM_SAMPLES]
         files += [(path, f"videos/{which}") for path in videos]
     return [(path, folder) for path, folder in files if path.exists()]
+
+
+def _measured(params: Params) -> Measured | None:
+    """The losses on held-out clips that move, and how they were measured, which is written beside them."""
+    if not (path := DATA / "evaluation" / PER_CLIP).is_file():
+        return None
+    per_clip, heldout = read_table(path), DATA / params.evaluation.clips
+    made_of = [
+        DATA / "finetuning/training.json",
+        heldout / "masks/manifest.json",
+        heldout / "latents/manifest.json",
+    ]
+    made = [json.loads(each.read_text()) if each.is_file() else {} for each in made_of]
+    how = {
+        "base": made[0].get("inputs", {}).get("model", params.model.path),
+        "masks": made[1].get("digest", ""),
+        "latents": made[2].get("digest", ""),
+        "sigmas": list(params.evaluation.sigmas),
+        "noise_seeds": list(params.evaluation.noise_seeds),
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / MEASURED).write_text(json.dumps(how, indent=1, sort_keys=True) + "\n")
+    return Measured(per_clip.query("not still"), how)
 
 
 def _pictures() -> list[Path]:

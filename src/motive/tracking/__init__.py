@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,18 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from filelock import FileLock
 
+from motive.errors import TryAgain
+from motive.tracking.models import Measured, register
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Dataset, Metric
 
 KEY = "motive.key"
+ATTEMPT = "motive.attempt"
+FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
+MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
+UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
 MAX_PARAM = 6000  # characters of one parameter that MLflow keeps
 
 log = logging.getLogger("motive")
@@ -46,9 +54,13 @@ class DataVersion:
 
 @dataclass(frozen=True)
 class Record:
-    """One data version. Records with the same `key` are the same, and are written once."""
+    """One data version. Records with the same `key` are the same, and are written once.
+
+    `attempt` is the same for a run that failed on the way here.
+    """
 
     key: str
+    attempt: str
     name: str
     tags: dict[str, str]
     params: dict[str, str]
@@ -57,6 +69,8 @@ class Record:
     datasets: list[DataVersion] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     files: list[tuple[Path, str]] = field(default_factory=list)  # file or folder -> artifact folder
+    model: str = ""  # name in the registry; empty: there is none
+    measured: Measured | None = None  # how good that model is
 
 
 def project_root() -> Path:
@@ -96,15 +110,9 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
     """Write a record unless it is there already, and return the id of its parent run.
 
     Raises:
-        ValueError: MLflow can't be reached or refuses; everything stays on disk.
+        TryAgain: MLflow can't be reached or refuses; everything stays on disk.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # not minutes of silence
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    where = tracking_uri(uri)
-    try:
-        client = MlflowClient(where)
+    with _client(uri) as (client, where):
         experiment_id = _experiment_id(client, experiment, where)
         found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'")
         for run in found:
@@ -113,11 +121,58 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
                 return run.info.run_id
             _delete(client, experiment_id, run.info.run_id)
         return _write(client, experiment_id, record)
+
+
+def write_failure(attempt: str, name: str, tags: dict[str, str], experiment: str, uri: str) -> str:
+    """Write that a run failed before there were results; its run goes on when the attempt succeeds.
+
+    Raises:
+        TryAgain: MLflow can't be reached or refuses.
+    """
+    with _client(uri) as (client, where):
+        experiment_id = _experiment_id(client, experiment, where)
+        run_id = _failed_run(client, experiment_id, attempt)
+        if not run_id:
+            run_id = client.create_run(experiment_id, run_name=name).info.run_id
+        for tag, value in {**tags, ATTEMPT: attempt}.items():
+            client.set_tag(run_id, tag, value[:MAX_TAG])
+        client.set_terminated(run_id, "FAILED")
+        return run_id
+
+
+def run_address(key: str, experiment: str, uri: str) -> tuple[str, str] | None:
+    """Name and page of the run of a record, if there is one."""
+    with _client(uri) as (client, where):
+        found = client.get_experiment_by_name(experiment)
+        ids = [found.experiment_id] if found else []
+        runs = client.search_runs(ids, f"tags.`{KEY}` = '{key}'") if ids else []
+        if not runs:
+            return None
+        server = where if where.startswith("http") else UI
+        run = runs[0].info
+        return str(run.run_name), f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+@contextmanager
+def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
+    """A client, and where it looks; what MLflow says against it becomes a sentence."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # not minutes of silence
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    where = tracking_uri(uri)
+    try:
+        yield MlflowClient(where), where
     except MlflowException as error:
-        raise ValueError(
+        raise TryAgain(
             f"MLflow at {where} did not take the results: {str(error)[:500]}\n"
-            "They are complete in data/. Mend that, or change track.uri, and run `dvc repro` again."
+            "They are complete in data/. Mend that, or change track.uri; `motive track` writes them then."
         ) from error
+
+
+def _failed_run(client: "MlflowClient", experiment_id: str, attempt: str) -> str:
+    found = client.search_runs([experiment_id], f"tags.`{ATTEMPT}` = '{attempt}'")
+    return next((run.info.run_id for run in found if run.info.status == "FAILED"), "")
 
 
 def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
@@ -144,8 +199,15 @@ def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
 def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     from mlflow.entities import DatasetInput, InputTag
 
-    tags = {**record.tags, KEY: record.key}
-    parent = client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id
+    parent = _failed_run(client, experiment_id, record.attempt)
+    if parent:
+        client.update_run(parent, status="RUNNING", name=record.name)
+        for tag in FAILED:
+            client.delete_tag(parent, tag)
+    else:
+        parent = client.create_run(experiment_id, run_name=record.name).info.run_id
+    for tag, value in {**record.tags, KEY: record.key, ATTEMPT: record.attempt}.items():
+        client.set_tag(parent, tag, value)
     curves = {
         f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
     }
@@ -168,6 +230,8 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
         _log_numbers(client, child, stage.params, stage.metrics, stage.curves)
         client.set_terminated(child)
+    if record.model and record.measured:
+        register(client, parent, record.model, record.measured)
     client.set_terminated(parent)
     return parent
 

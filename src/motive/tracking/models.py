@@ -1,0 +1,102 @@
+"""Fine-tuned models in MLflow's registry: a version for each data version, and who is champion, and why."""
+
+import json
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+MEASURED = "measured.json"  # how the losses of per_clip.parquet were measured
+PER_CLIP = "per_clip.parquet"
+FOLDER = "evaluation"  # of the two, in a run's artifacts
+
+log = logging.getLogger("motive")
+
+
+class Measured(NamedTuple):
+    """A model's motion losses on held-out clips, and all that must be equal for two models to be compared.
+
+    `per_clip` has `clip_id`, `motion_loss_base`, `motion_loss_tuned`.
+    """
+
+    per_clip: pd.DataFrame
+    how: dict
+
+
+def better(new: Measured, old: Measured | None, version: str = "", name: str = "") -> tuple[bool, str]:
+    """Whether a model becomes champion, and why: it improved on its base, and beats the champion.
+
+    Both by the paired 95 % interval of the change over the clips: below zero, or it does not count.
+    """
+    losses: Any = new.per_clip.sort_values("clip_id")
+    improves, said = _below_zero(losses["motion_loss_tuned"], losses["motion_loss_base"])
+    if not improves:
+        return False, f"it does not improve on its base: motion loss {said}"
+    if old is None:
+        return True, f"the first that improves on its base: motion loss {said}"
+    before: Any = old.per_clip.sort_values("clip_id")
+    if new.how != old.how or losses["clip_id"].tolist() != before["clip_id"].tolist():
+        return False, (
+            f"measured on other clips or in another way than the champion, version {version}; by hand: "
+            f'mlflow.MlflowClient().set_registered_model_alias("{name}", "{CHAMPION}", VERSION)'
+        )
+    ahead, said = _below_zero(losses["motion_loss_tuned"], before["motion_loss_tuned"])
+    word = "better" if ahead else "not better"
+    return ahead, f"{word} than the champion, version {version}: motion loss {said}"
+
+
+def _below_zero(new: pd.Series, old: pd.Series) -> tuple[bool, str]:
+    """Whether the losses fell for sure, and by how much, in words."""
+    from motive.maths.metrics import bootstrap_interval  # loads torch
+
+    change = np.asarray(new, dtype=float) - np.asarray(old, dtype=float)
+    low, high = bootstrap_interval(change, 0)
+    said = f"{change.mean():+.5f} (95 % interval {low:+.5f} to {high:+.5f}, {len(change)} clips)"
+    return high < 0, said
+
+
+def register(client: "MlflowClient", run_id: str, name: str, measured: Measured) -> None:
+    """Make the model of a run a version of `name`, once, and champion if its evaluation says so.
+
+    The reason stands in the version's description, whichever way it went.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    champion = _champion(client, name)
+    old = _read(client, champion.run_id or "") if champion else None
+    wins, why = better(measured, old, str(champion.version) if champion else "", name)
+    source = f"runs:/{run_id}/model"
+    number = str(client.create_model_version(name, source, run_id, description=why).version)
+    if wins:
+        client.set_registered_model_alias(name, CHAMPION, number)
+        log.info("track: %s version %s is champion: %s", name, number, why)
+    else:
+        kept = f"version {champion.version} stays champion" if champion else "none is champion"
+        log.info("track: %s version %s, %s: %s", name, number, kept, why)
+
+
+def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
+    number = client.get_registered_model(name).aliases.get(CHAMPION)
+    return client.get_model_version(name, number) if number else None
+
+
+def _read(client: "MlflowClient", run_id: str) -> Measured:
+    with TemporaryDirectory() as folder:
+        place = Path(client.download_artifacts(run_id, FOLDER, folder))
+        per_clip = pd.read_parquet(place / PER_CLIP).query("not still")
+        return Measured(per_clip, json.loads((place / MEASURED).read_text()))
