@@ -195,7 +195,7 @@ def _numbers(folder: Path) -> dict[str, float]:
     prefix = f"{folder.parent.name}/" if folder.parent != DATA else ""
     numbers: dict[str, float] = {}
     for path in sorted(folder.glob("*.json")):
-        values = json.loads(path.read_text())
+        values = {} if path.name == "checks.json" else json.loads(path.read_text())
         numbers |= {key: float(value) for key, value in values.items() if type(value) in (int, float)}
     numbers.pop("version", None)  # of a manifest
     if (path := folder / "failures.parquet").is_file():
@@ -247,6 +247,7 @@ def _files() -> list[tuple[Path, str]]:
         (DATA / "attribution/confounds.parquet", "tables"),
         (DATA / "evaluation" / PER_CLIP, FOLDER),
         (OUT / MEASURED, FOLDER),
+        (DATA / "data_docs.html", "checks"),
     ]
     files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]
     for which in ("base", "tuned"):

@@ -1,71 +1,18 @@
-"""Gates between stages: the one file that knows Great Expectations.
+"""What must hold of each stage's table: (table, **context) -> gates.
 
-A stage ends with `check(NAME, table, **context)`; tensors come as the table of `shards.summarise`. What each
-gate wants of table and context stands in the docstring of its suite. `file` names the table when it fails.
+What each suite wants of table and context stands in its docstring; tensors come as the table of
+`shards.summarise`.
 """
 
-import logging
-import os
-import re
-import warnings
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from motive.checks.library import FINITE, Expectation, Gate
 from motive.formats.clips import COLUMNS
 
-log = logging.getLogger("motive")
-SHOWN = 10  # failing rows that a message names
-FINITE = float(np.finfo(np.float64).max)
 SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums
-
-
-class CheckFailed(ValueError):
-    """A table may not go on; the message says which rows, why, and what to do."""
-
-
-class Expectation(NamedTuple):
-    """A Great Expectations class by name, its arguments, and what a person does when it fails."""
-
-    kind: str
-    arguments: dict[str, Any]
-    advice: str
-
-
-class Gate(NamedTuple):
-    """A table and what must hold for it."""
-
-    table: pd.DataFrame
-    expectations: list[Expectation]
-
-
-def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **context: Any) -> None:
-    """Hold a table against the suite of this name (a key of `SUITES`).
-
-    Raises:
-        CheckFailed: with every expectation that failed, up to 10 failing rows of each, and what to do.
-    """
-    if name not in SUITES:
-        raise ValueError(f"there is no check {name!r}; it is one of {', '.join(SUITES)}")
-    suite, columns = SUITES[name]
-    if missing := [column for column in columns if column not in table.columns]:
-        raise CheckFailed(f"{file or name}: lacks the columns {', '.join(missing)}: run its stage again")
-    gates = suite(table, **context)
-    if lines := [line for gate in gates for line in _failures(gate)]:
-        raise CheckFailed(f"{file or name}: {len(lines)} expectations failed\n" + "\n".join(lines))
-    log.info(
-        "%s: %d expectations hold for %d rows",
-        name,
-        sum(len(gate.expectations) for gate in gates),
-        len(table),
-    )
-
-
-# ---- the suites: (table, **context) -> gates
 
 
 def clips(table: pd.DataFrame) -> list[Gate]:
@@ -228,69 +175,3 @@ def _true(column: str, advice: str) -> Expectation:
 
 def _flag(column: str, advice: str) -> list[Expectation]:
     return [_filled(column, advice), _among(column, [False, True], advice)]
-
-
-# ---- Great Expectations itself
-
-
-def _failures(gate: Gate) -> list[str]:
-    """One line an expectation that does not hold."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the library, none of ours
-        gx, definition = _library()
-        names = [name for name in ("clip_id", "metric") if name in gate.table.columns]
-        expectations = [
-            getattr(gx.expectations, kind)(**arguments, meta={"place": place})
-            for place, (kind, arguments, _) in enumerate(gate.expectations)
-        ]
-        suite = gx.ExpectationSuite("gate", expectations=expectations)
-        batch = definition.get_batch(batch_parameters={"dataframe": gate.table})
-        form = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
-        outcomes = batch.validate(suite, result_format=form).results
-    failed = {each.expectation_config.meta["place"]: each for each in outcomes if not each.success}
-    return [_line(gate.expectations[place], failed[place]) for place in sorted(failed)]
-
-
-@cache
-def _library() -> tuple[Any, Any]:
-    """The library, and a batch definition for data frames in a context that lives in memory only."""
-    log.info("checks: loading Great Expectations")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    import great_expectations as gx
-    from great_expectations.data_context.types import base
-
-    base.logger.setLevel(logging.ERROR)  # it sets its own level
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = base.ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("motive").add_dataframe_asset("table")
-    return gx, asset.add_batch_definition_whole_dataframe("whole")
-
-
-def _line(expectation: Expectation, outcome: Any) -> str:
-    """E.g. `- fps: values to be between (min_value=0.1): 1 of 9 rows: 3f... (0.0). What to do: ...`."""
-    kind, arguments, advice = expectation
-    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.removeprefix("Expect").removeprefix("Column")).lower()
-    shown = {name: value for name, value in arguments.items() if name != "column" and value != FINITE}
-    rest = ", ".join(f"{name}={value}" for name, value in shown.items())
-    wanted = f"{arguments.get('column', 'table')}: {words}" + (f" ({rest})" if rest else "")
-    return f"- {wanted}: {_observed(outcome)}. What to do: {advice}"
-
-
-def _observed(outcome: Any) -> str:
-    result = outcome.result
-    if "element_count" not in result:
-        errors = [
-            each["exception_message"] for each in outcome.exception_info.values() if isinstance(each, dict)
-        ]
-        return "; ".join(errors) or f"found {result['observed_value']}"
-    rows = result["unexpected_index_list"]
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"{len(rows)} of {result['element_count']} rows: {', '.join(map(_row, rows[:SHOWN]))}{more}"
-
-
-def _row(row: dict[str, Any]) -> str:
-    """A failing row by its name, and the value that failed unless that is the name."""
-    name = row.get("clip_id", row.get("metric"))
-    values = [value for column, value in row.items() if column not in ("clip_id", "metric")]
-    return f"{name} ({values[0]})" if values else str(name)

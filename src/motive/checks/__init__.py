@@ -1,0 +1,46 @@
+"""Gates between stages, by Great Expectations, and the page that shows how they went.
+
+A stage ends with `check(NAME, table, **context)`; `SUITES` has the names, and each suite's docstring says
+what it wants. `file` names the table, or its folder.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from motive.checks.library import SHOWN, outcomes
+from motive.checks.page import PAGE, write_outcomes, write_page
+from motive.checks.suites import STATS, SUITES
+
+__all__ = ["SHOWN", "STATS", "SUITES", "CheckFailed", "check"]
+
+log = logging.getLogger("motive")
+
+
+class CheckFailed(ValueError):
+    """A table may not go on; the message says which rows, why, and what to do."""
+
+
+def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **context: Any) -> None:
+    """Hold a table against the suite of this name (a key of `SUITES`).
+
+    How it went is written to `checks.json` beside the file, or in the folder, and into data/data_docs.html.
+
+    Raises:
+        CheckFailed: with every expectation that failed, up to 10 failing rows of each, and what to do.
+    """
+    if name not in SUITES:
+        raise ValueError(f"there is no check {name!r}; it is one of {', '.join(SUITES)}")
+    suite, columns = SUITES[name]
+    if missing := [column for column in columns if column not in table.columns]:
+        raise CheckFailed(f"{file or name}: lacks the columns {', '.join(missing)}: run its stage again")
+    found = [outcome for gate in suite(table, **context) for outcome in outcomes(gate)]
+    see = ""
+    if file:
+        write_outcomes(Path(file), name, len(table), found)
+        see = f"\nsee {PAGE}" if write_page() else ""
+    if failed := [str(outcome) for outcome in found if not outcome.holds]:
+        raise CheckFailed(f"{file or name}: {len(failed)} expectations failed\n" + "\n".join(failed) + see)
+    log.info("%s: %d expectations hold for %d rows", name, len(found), len(table))

@@ -1,0 +1,110 @@
+"""The one file that knows Great Expectations: holds a table against expectations, and says how it went."""
+
+import logging
+import os
+import re
+import warnings
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+log = logging.getLogger("motive")
+SHOWN = 10  # failing rows that are named
+FINITE = float(np.finfo(np.float64).max)
+
+
+class Expectation(NamedTuple):
+    """A Great Expectations class by name, its arguments, and what a person does when it fails."""
+
+    kind: str
+    arguments: dict[str, Any]
+    advice: str
+
+
+class Gate(NamedTuple):
+    """A table and what must hold for it."""
+
+    table: pd.DataFrame
+    expectations: list[Expectation]
+
+
+class Outcome(NamedTuple):
+    """What was wanted, whether it holds, what was found, and what to do if it does not hold: all in words."""
+
+    wanted: str
+    holds: bool
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"- {self.wanted}: {self.found}. What to do: {self.advice}"
+
+
+def outcomes(gate: Gate) -> list[Outcome]:
+    """How each expectation of a gate went, in their order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the library, none of ours
+        gx, definition = _library()
+        names = [name for name in ("clip_id", "metric") if name in gate.table.columns]
+        expectations = [
+            getattr(gx.expectations, kind)(**arguments, meta={"place": place})
+            for place, (kind, arguments, _) in enumerate(gate.expectations)
+        ]
+        suite = gx.ExpectationSuite("gate", expectations=expectations)
+        batch = definition.get_batch(batch_parameters={"dataframe": gate.table})
+        form = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
+        results = batch.validate(suite, result_format=form).results
+    ordered = sorted(results, key=lambda each: each.expectation_config.meta["place"])
+    return [
+        Outcome(_wanted(expectation), bool(result.success), _found(result), expectation.advice)
+        for expectation, result in zip(gate.expectations, ordered, strict=True)
+    ]
+
+
+@cache
+def _library() -> tuple[Any, Any]:
+    """The library, and a batch definition for data frames in a context that lives in memory only."""
+    log.info("checks: loading Great Expectations")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations as gx
+    from great_expectations.data_context.types import base
+
+    base.logger.setLevel(logging.ERROR)  # it sets its own level
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = base.ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("motive").add_dataframe_asset("table")
+    return gx, asset.add_batch_definition_whole_dataframe("whole")
+
+
+def _wanted(expectation: Expectation) -> str:
+    """E.g. `fps: values to be between (min_value=0.1)`."""
+    kind, arguments, _ = expectation
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.removeprefix("Expect").removeprefix("Column")).lower()
+    shown = {name: value for name, value in arguments.items() if name != "column" and value != FINITE}
+    rest = ", ".join(f"{name}={value}" for name, value in shown.items())
+    return f"{arguments.get('column', 'table')}: {words}" + (f" ({rest})" if rest else "")
+
+
+def _found(outcome: Any) -> str:
+    """E.g. `1 of 9 rows: 3f... (0.0)`, or `9 rows` where all is well."""
+    result = outcome.result
+    if "element_count" not in result:
+        errors = [
+            each["exception_message"] for each in outcome.exception_info.values() if isinstance(each, dict)
+        ]
+        return "; ".join(errors) or f"found {result['observed_value']}"
+    if outcome.success:
+        return f"{result['element_count']} rows"
+    rows = result["unexpected_index_list"]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return f"{len(rows)} of {result['element_count']} rows: {', '.join(map(_row, rows[:SHOWN]))}{more}"
+
+
+def _row(row: dict[str, Any]) -> str:
+    """A failing row by its name, and the value that failed unless that is the name."""
+    name = row.get("clip_id", row.get("metric"))
+    values = [value for column, value in row.items() if column not in ("clip_id", "metric")]
+    return f"{name} ({values[0]})" if values else str(name)

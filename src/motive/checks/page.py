@@ -1,0 +1,44 @@
+"""Data docs: a page of every expectation of every stage, made from the `checks.json` beside the data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from motive.checks.library import Outcome
+from motive.formats.tables import write_text
+from motive.params import Params
+
+DATA = Path("data")
+PAGE = DATA / "data_docs.html"
+NAME = "checks.json"
+ORDER = list(Params.model_fields)  # the stages, as the river runs
+
+
+def write_outcomes(file: Path, gate: str, num_rows: int, found: list[Outcome]) -> None:
+    """Write how a gate went beside the table, or into its folder: the same data gives the same bytes."""
+    folder = file.parent if file.suffix else file
+    content = {"gate": gate, "num_rows": num_rows, "expectations": [outcome._asdict() for outcome in found]}
+    write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
+
+
+def write_page() -> bool:
+    """Write the page anew from what lies in data/; whether there was anything to write."""
+    gates = [_gate(path) for depth in ("*", "*/*") for path in DATA.glob(f"{depth}/{NAME}")]
+    if gates:
+        from jinja2 import Environment, PackageLoader
+
+        pages = Environment(loader=PackageLoader("motive.checks", "."), autoescape=True)
+        gates.sort(key=lambda gate: (gate["holds"], gate["place"], gate["part"]))
+        write_text(PAGE, pages.get_template("page.html").render(gates=gates))
+    return bool(gates)
+
+
+def _gate(path: Path) -> dict[str, Any]:
+    """A gate as the page shows it."""
+    content = json.loads(path.read_text())
+    *part, stage = path.parent.relative_to(DATA).parts
+    failed = [each for each in content["expectations"] if not each["holds"]]
+    kept = [each for each in content["expectations"] if each["holds"]]
+    place = ORDER.index(stage) if stage in ORDER else len(ORDER)
+    names = {"stage": stage, "part": "".join(part), "folder": str(path.parent), "place": place}
+    return {**content, **names, "failed": failed, "kept": kept, "holds": not failed}
