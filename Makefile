@@ -49,7 +49,7 @@ server: .venv
 worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MOTIVE_PROJECT := $(CURDIR)
 worker: .venv
-	prefect work-pool inspect motive > /dev/null 2>&1 || prefect work-pool create motive --type process
+	python -m flows.pool
 	prefect --no-prompt deploy --all
 	prefect worker start --pool motive
 

@@ -20,57 +20,71 @@ from motive.params import Params, load_params
 PARAMS = Path("params.yaml")
 BEFORE = Path(".motive/params.yaml.before")  # there while a flow run has parameters of its own
 LOCK = Path(".motive/checkout.lock")
-RUNS = Path(".motive/flow_runs")  # an empty file for each flow run that is at it
+RUNS = Path(".motive/flow_runs")  # a file for each flow run here, locked while its process lives
 
 
 @contextmanager
 def checkout(settings: dict[str, Any]) -> Iterator[Params]:
     """Have the folder alone, with these dotted keys of params.yaml changed; a subflow shares its parent's.
 
-    Other flow runs wait. The system frees the lock of a killed one, so whoever has it knows that any other
-    run that Prefect believes to be at it is gone, and tells Prefect. params.yaml is as before at the end, or,
-    after a kill, as soon as the next run starts.
+    Other flow runs wait. The system frees the locks of a killed one, so the next knows that it is gone, and
+    tells Prefect. params.yaml is as before at the end, or, after a kill, as soon as the next run starts.
 
     Raises:
         ValueError: params.yaml with these settings is wrong; says which key, and what is allowed.
     """
     log = get_run_logger()
-    LOCK.parent.mkdir(exist_ok=True)
+    RUNS.mkdir(parents=True, exist_ok=True)
     lock = FileLock(LOCK.absolute(), is_singleton=True, thread_local=False)
     outermost = not lock.is_locked
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another flow run is at work in %s: waiting for it to end", Path.cwd())
-        lock.acquire()
-    me = RUNS / str(flow_run.id)
-    try:
-        if outermost:
-            STOP.clear()
-            _tell_of_the_dead(str(flow_run.name))
-            restore()
-        RUNS.mkdir(exist_ok=True)
-        me.touch()
-        with changed(settings) as params:
-            yield params
-    finally:
-        me.unlink(missing_ok=True)
-        lock.release()
+    with _alive(RUNS / str(flow_run.id)):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("another flow run is at work in %s: waiting for it to end", Path.cwd())
+            lock.acquire()
+        try:
+            if outermost:
+                STOP.clear()
+                _tell_of_the_dead(str(flow_run.name))
+                restore()
+            with changed(settings) as params:
+                yield params
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _alive(place: Path) -> Iterator[None]:
+    """Hold a lock on this file, which the system frees with the process; gone where all went well."""
+    with FileLock(place.absolute()):
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def _tell_of_the_dead(name: str) -> None:
     """A killed run can't say that it ended: for Prefect it would run for ever."""
     for left in sorted(RUNS.glob("*")):
-        with get_client(sync_client=True) as client:
-            try:
-                run = client.read_flow_run(UUID(left.name))
-            except ObjectNotFound:  # of another server
-                run = None
-            if run is not None and run.state is not None and not run.state.is_final():
-                gone = Crashed(message=f"its process was killed; {name} goes on where it was")
-                client.set_flow_run_state(run.id, gone, force=True)
-                get_run_logger().warning("%s was killed; going on where it was", run.name)
-        left.unlink()
+        try:
+            with FileLock(left.absolute(), timeout=0):
+                _tell_of(UUID(left.name), name)
+                left.unlink()
+        except Timeout:  # alive: this run, or one that waits for it
+            continue
+
+
+def _tell_of(run_id: UUID, name: str) -> None:
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(run_id)
+        except ObjectNotFound:  # of another server
+            return
+        if run.state is not None and not run.state.is_final():
+            gone = Crashed(message=f"its process was killed; {name} goes on where it was")
+            client.set_flow_run_state(run.id, gone, force=True)
+            get_run_logger().warning("%s was killed; going on where it was", run.name)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -53,10 +54,8 @@ class Site:
 
     def runs_of(self, flow: str) -> list[FlowRun]:
         """Flow runs that have begun, the oldest first."""
-        from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-
-        chosen = FlowFilter(name=FlowFilterName(any_=[flow]))
-        runs = self.client.read_flow_runs(flow_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+        order = FlowRunSort.EXPECTED_START_TIME_ASC
+        runs = self.client.read_flow_runs(flow_filter=_flow(flow), sort=order)
         return [run for run in runs if run.start_time is not None]
 
     def ended(self, flow: str) -> list[FlowRun]:
@@ -68,18 +67,23 @@ class Site:
         deployment = self.client.read_deployment(self.deployment(name))
         for schedule in deployment.schedules:
             self.client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+        for run in self.client.read_flow_runs(flow_filter=_flow(name)):
+            if run.state is not None and run.state.is_scheduled():
+                self.client.delete_flow_run(run.id)
         wait_until(lambda: len(self.ended(name)) == len(self.runs_of(name)), LONG, "all runs have ended")
 
     def stages_of(self, run_id: UUID) -> dict[str, str]:
         """stage -> the state its task ended in."""
-        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
         tasks = self.client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
         return {task.name: task.state.name or "" for task in tasks if task.state is not None}
 
     def artifact(self, key: str) -> str:
         found = self.client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
         return found["data"]
+
+
+def _flow(name: str) -> FlowFilter:
+    return FlowFilter(name=FlowFilterName(any_=[name]))
 
 
 @contextmanager
@@ -99,8 +103,8 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
         )
         env |= {"PREFECT_API_URL": api, "MOTIVE_PROJECT": str(folder)}
         make_project(folder, address, env, num_pool)
-        for command in (["work-pool", "create", "motive", "--type", "process"], ["deploy", "--all"]):
-            subprocess.run([BIN / "prefect", "--no-prompt", *command], cwd=folder, env=env, check=True)
+        for command in (["python", "-m", "flows.pool"], ["prefect", "--no-prompt", "deploy", "--all"]):
+            subprocess.run([BIN / command[0], *command[1:]], cwd=folder, env=env, check=True)
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))
         yield Site(folder, env, client, address)

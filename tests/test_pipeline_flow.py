@@ -7,8 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from prefect import get_client
+from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import checkout, pipeline
@@ -139,6 +142,18 @@ def test_params_that_a_killed_run_left_changed_are_put_back(toy):
     assert load_params(Path("params.yaml")).curation.seed == 7
     checkout.restore()
     assert Path("params.yaml").read_bytes() == before
+
+
+def test_a_run_that_was_killed_is_told_to_prefect_by_the_next(toy):
+    """Its process is gone and can't say so: Prefect would believe for ever that it runs."""
+    with get_client(sync_client=True) as client:
+        dead = client.create_flow_run(motive_pipeline, state=Running())
+        (toy / checkout.RUNS).mkdir(parents=True)
+        (toy / checkout.RUNS / str(dead.id)).touch()
+        (toy / checkout.RUNS / str(uuid4())).touch()  # of a server that is no more
+        assert motive_pipeline(return_state=True).is_completed()
+        assert client.read_flow_run(dead.id).state_name == "Crashed"
+    assert not list((toy / checkout.RUNS).iterdir())
 
 
 def test_a_new_stage_appears_by_itself(toy):

@@ -337,7 +337,7 @@ def test_two_runs_at_once_spoil_nothing(outs: tuple[str, str], unbroken: dict[st
         assert all(twin.poll() is None for twin in twins)
         time.sleep(0.01)
     Path("go").touch()
-    assert [twin.wait(60) for twin in twins] == [0, 0]
+    assert [twin.wait(600) for twin in twins] == [0, 0]
     del unbroken["manifest.json"]  # each round has a recipe of its own
     for folder in (Path(out) / str(n) for out in outs for n in range(ROUNDS)):
         assert digests(folder).items() > unbroken.items()
