@@ -123,7 +123,6 @@ def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[st
         "PREFECT_SERVER_UI_API_URL": address,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg{database}",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
-        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",  # of a killed run's place
     }
     with process([str(BIN / "prefect"), "server", "start"], log, {**env, **settings}) as running:
         wait_until(lambda: answers(running, f"{address}/health", log), 300, "Prefect's server is up")

@@ -77,6 +77,16 @@ class Site:
         tasks = self.client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
         return {task.name: task.state.name or "" for task in tasks if task.state is not None}
 
+    def runs_in_mlflow(self) -> list:
+        """The parent runs."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.mlflow)
+        experiment = client.get_experiment_by_name("motive")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
     def artifact(self, key: str) -> str:
         found = self.client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
         return found["data"]

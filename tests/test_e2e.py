@@ -125,16 +125,11 @@ def test_params_are_as_before_whatever_a_run_chose(site: Site, refused: FlowRun)
 
 
 def test_mlflow_has_the_run_and_the_failure(site: Site, refused: FlowRun) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(site.mlflow)
-    experiment = client.get_experiment_by_name("motive")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert sorted(run.info.status for run in parents) == ["FAILED", "FINISHED"]
-    failed = next(run for run in parents if run.info.status == "FAILED")
+    runs = site.runs_in_mlflow()
+    assert [run.info.status for run in runs].count("FINISHED") >= 1
+    [failed] = [run for run in runs if run.info.status == "FAILED"]
     assert failed.data.tags["failed_stage"] == "sketches@queries"
+    assert "any_ok" in failed.data.tags["reason"]
 
 
 # ---- killed
@@ -146,18 +141,20 @@ def test_killed_in_the_middle_of_sketches_the_next_run_gives_the_same_bytes(
     change(site.folder, "sketches", "projection_seed", 1)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
-    killed = site.start("on-demand")
+    killed = site.start("on-demand")  # whose place Prefect keeps for five minutes: the next run is another's
     wait_until(lambda: len(set(store.glob("*/*.safetensors")) - before) >= 3, LONG, "some sketches are made")
     kill_everything(site, worker)
     made = len(set(store.glob("*/*.safetensors")) - before)
     assert made < NUM_POOL + 10, "it was killed in the middle"
     with worker_of(site, tmp_path / "worker.log"):
-        again = site.finished(site.start("on-demand"))
+        again = site.finished(site.start("nightly"))
     assert again.state is not None
     assert again.state.is_completed(), again.state.message
     of_killed = site.client.read_flow_run(killed).state
     assert of_killed is not None
     assert of_killed.is_crashed()
+    runs = [run for run in site.runs_in_mlflow() if run.data.params["sketches.projection_seed"] == "1"]
+    assert [run.info.status for run in runs] == ["FINISHED"], "one run, and no zombie"
     assert (site.folder / "data/attribution/ranking.parquet").read_bytes() == unbroken(site.folder, tmp_path)
 
 
@@ -179,7 +176,7 @@ def test_a_cancelled_run_ends_its_stage(site: Site, tmp_path: Path) -> None:
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
     with worker_of(site, tmp_path / "worker.log") as worker:
-        run_id = site.start("on-demand")
+        run_id = site.start("nightly")
         wait_until(lambda: set(store.glob("*/*.safetensors")) - before, LONG, "some sketches are made")
         site.client.set_flow_run_state(run_id, Cancelling())
         assert site.finished(run_id).state_name == "Cancelled"
@@ -210,19 +207,7 @@ def unbroken(folder: Path, tmp_path: Path) -> bytes:
 STAGE_FOLDERS = ("clips", "optical_flow", "masks", "latents", "sketches", "attribution")
 
 
-def test_mlflow_shows_one_run_of_what_was_killed_and_resumed(site: Site) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(site.mlflow)
-    experiment = client.get_experiment_by_name("motive")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert sorted(run.info.status for run in parents) == ["FAILED", "FINISHED", "FINISHED"]
-    assert not [run for run in runs if run.info.status == "RUNNING"]
-
-
-def test_nothing_talks_to_the_outside(site: Site) -> None:
+def test_nothing_talks_to_the_outside(site: Site, refused: FlowRun) -> None:
     """Prefect, MLflow, DVC, Great Expectations and the stages, all that they did above."""
     asked = [line.split(" ", 1) for line in Path(site.env["WATCHED"]).read_text().splitlines()]
     assert len(asked) > 100, "it watches"
