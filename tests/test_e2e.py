@@ -153,7 +153,7 @@ def test_killed_in_the_middle_of_sketches_the_next_run_gives_the_same_bytes(
     of_killed = site.client.read_flow_run(killed).state
     assert of_killed is not None
     assert of_killed.is_crashed()
-    runs = [run for run in site.runs_in_mlflow() if run.data.params["sketches.projection_seed"] == "1"]
+    runs = [run for run in site.runs_in_mlflow() if run.data.params.get("sketches.projection_seed") == "1"]
     assert [run.info.status for run in runs] == ["FINISHED"], "one run, and no zombie"
     assert (site.folder / "data/attribution/ranking.parquet").read_bytes() == unbroken(site.folder, tmp_path)
 
