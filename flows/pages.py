@@ -104,7 +104,7 @@ def _top_clips() -> str:
 
 def _cell(text: object) -> str:
     """Text from data, so that it is neither markup nor the end of a cell."""
-    return "".join(f"&#{ord(c)};" if c in "|`*_[]()<>&\\#!~\n\r" else c for c in str(text))
+    return "".join(f"&#{ord(c)};" if c in "|`[]<>&\\\n\r" else c for c in str(text))
 
 
 def _picture() -> str:

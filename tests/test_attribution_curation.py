@@ -124,6 +124,7 @@ def test_the_same_input_gives_the_same_bytes(pool):
         "influence.safetensors",
         "ranking.parquet",
         "segments.parquet",
+        "checks.json",
         "confounds.parquet",
         "attribution.json",
         "best_and_worst.parquet",
