@@ -130,11 +130,11 @@ def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[st
 
 
 @contextmanager
-def mlflow_server(log: Path, env: dict[str, str], database: str, artifacts: str) -> Iterator[str]:
-    """An MLflow server with PostgreSQL and a folder or bucket behind it; yields its address."""
+def mlflow_server(log: Path, env: dict[str, str], store: str, artifacts: str) -> Iterator[str]:
+    """An MLflow server with a database and a folder or bucket behind it; yields its address."""
     port = free_port()
     command = [str(BIN / "mlflow"), "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"postgresql+psycopg2{database}"]
+    command += ["--backend-store-uri", store]
     command += ["--artifacts-destination", artifacts]
     with process(command, log, {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as running:
         address = f"http://127.0.0.1:{port}"

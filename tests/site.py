@@ -109,7 +109,9 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
         database = stack.enter_context(postgres())
         api = stack.enter_context(prefect_server(logs / "prefect.log", env, database("prefect")))
         address = stack.enter_context(
-            mlflow_server(logs / "mlflow.log", env, database("mlflow"), "s3://motive/mlflow")
+            mlflow_server(
+                logs / "mlflow.log", env, f"postgresql+psycopg2{database('mlflow')}", "s3://motive/mlflow"
+            )
         )
         env |= {"PREFECT_API_URL": api, "MOTIVE_PROJECT": str(folder)}
         make_project(folder, address, env, num_pool)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from motive.errors import TryAgain
 from motive.workers import deal
 
 if find_spec("ray") is None:
@@ -63,7 +64,7 @@ def free_port() -> int:
 
 def test_nobody_at_the_address() -> None:
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(ValueError, match=f"ray is '{address}', but no Ray answers there: .*refused"):
+    with pytest.raises(TryAgain, match=f"ray is '{address}', but no Ray answers there: .*refused"):
         deal(fail, [0], 1, total=1, label="ray", ray=address)
 
 

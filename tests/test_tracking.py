@@ -1,8 +1,11 @@
 """What MLflow knows: each data version once, whole, and comparable. The store is a real sqlite."""
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from motive.errors import TryAgain
 from motive.params import load_params
 from motive.stages import track
 from motive.tracking.models import Measured, better
+from tests.servers import mlflow_server
 from tests.tiny import build_transformer
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +180,27 @@ def test_what_a_killed_track_left_is_replaced(project, monkeypatch):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("step", "failed_before"),
+    [
+        *((step, False) for step in ("set_tag", "log_batch", "set_terminated")),
+        *((step, True) for step in ("set_tag", "update_run", "delete_tag", "log_batch")),
+    ],
+)
+def test_wherever_track_is_killed_one_run_is_left_in_the_end(project, monkeypatch, step, failed_before):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    if failed_before:
+        track.fail(load_params(), "curation", "error")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mlflow.MlflowClient.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            track.run(load_params())
+    track.run(load_params())
+    assert [run.info.status for run in runs_of(project)] == ["FINISHED"]
+
+
 def test_a_stage_that_is_left_over_does_not_change_the_key(project):
     lock = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
     kept = track.lineage(lock)
@@ -292,6 +317,34 @@ def test_without_mlflow_nothing_is_lost_and_it_is_written_later(project):
         track.run(dead)
     track.run(load_params())
     assert len(parents(project)) == 1
+
+
+@pytest.fixture(scope="module")
+def server(store, tmp_path_factory):
+    """The address of a real MLflow server."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(store, folder)
+    database = f"sqlite:///{folder / store.name}"
+    with mlflow_server(folder / "log", dict(os.environ), database, str(folder / "artifacts")) as address:
+        yield address
+
+
+def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_answers(project, server):
+    def track_at(uri: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+        command = [sys.executable, "-c", "from motive.cli import main; main()", "track"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    dead = track_at(DEAD)
+    assert dead.returncode == 75, dead.stderr
+    assert "complete in data/" in dead.stderr
+    assert "Traceback" not in dead.stderr
+    live = track_at(server)
+    assert live.returncode == 0, live.stderr
+    key = json.loads(Path("data/track/run.json").read_text())["key"]
+    found = tracking.run_address(key, "motive", server)
+    assert found
+    assert found[1].startswith(f"{server}/#/experiments/")
 
 
 # ---- models

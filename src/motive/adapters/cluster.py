@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from motive.errors import TryAgain
+
 log = logging.getLogger("motive")
 LOCAL = "local"
 OBJECT_STORE = 80 << 20  # bytes, Ray's least: a worker writes files and returns a number
@@ -27,7 +29,8 @@ def connected(address: str, num_workers: int, device: str) -> Iterator[Callable[
     Each machine of a cluster must have the project's environment, and its folder at the same path.
 
     Raises:
-        ValueError: Ray is not installed, nobody answers, or a local Ray lacks the card `device` asks for.
+        TryAgain: nobody answers at the address.
+        ValueError: Ray is not installed, or a local Ray lacks the card `device` asks for.
     """
     ray = _ray(address)
     local = {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -35,7 +38,7 @@ def connected(address: str, num_workers: int, device: str) -> Iterator[Callable[
         _knock(address)
         ray.init(address, logging_level="WARNING", **(local if address == LOCAL else {}))
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-        raise ValueError(f"ray is {address!r}, but no Ray answers there: {error}") from None
+        raise TryAgain(f"ray is {address!r}, but no Ray answers there: {error}") from None
     try:
         has = ray.cluster_resources()
         log.info("ray %s: %d CPUs, %d cards", address, has.get("CPU", 0), has.get("GPU", 0))

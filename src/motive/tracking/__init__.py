@@ -131,7 +131,9 @@ def write_failure(attempt: str, name: str, tags: dict[str, str], experiment: str
     """
     with _client(uri) as (client, where):
         experiment_id = _experiment_id(client, experiment, where)
-        run_id = _failed_run(client, experiment_id, attempt)
+        run_id = _attempted(
+            client, experiment_id, attempt, "FAILED", "RUNNING"
+        )  # running: `track` was killed
         if not run_id:
             run_id = client.create_run(experiment_id, run_name=name).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
@@ -170,9 +172,9 @@ def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
         ) from error
 
 
-def _failed_run(client: "MlflowClient", experiment_id: str, attempt: str) -> str:
+def _attempted(client: "MlflowClient", experiment_id: str, attempt: str, *statuses: str) -> str:
     found = client.search_runs([experiment_id], f"tags.`{ATTEMPT}` = '{attempt}'")
-    return next((run.info.run_id for run in found if run.info.status == "FAILED"), "")
+    return next((run.info.run_id for run in found if run.info.status in statuses), "")
 
 
 def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
@@ -199,14 +201,16 @@ def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
 def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     from mlflow.entities import DatasetInput, InputTag
 
-    parent = _failed_run(client, experiment_id, record.attempt)
+    own = {KEY: record.key, ATTEMPT: record.attempt}  # before all else: by these a killed one is found
+    parent = _attempted(client, experiment_id, record.attempt, "FAILED")
     if parent:
+        client.set_tag(parent, KEY, record.key)
         client.update_run(parent, status="RUNNING", name=record.name)
         for tag in FAILED:
             client.delete_tag(parent, tag)
     else:
-        parent = client.create_run(experiment_id, run_name=record.name).info.run_id
-    for tag, value in {**record.tags, KEY: record.key, ATTEMPT: record.attempt}.items():
+        parent = client.create_run(experiment_id, run_name=record.name, tags=own).info.run_id
+    for tag, value in record.tags.items():
         client.set_tag(parent, tag, value)
     curves = {
         f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
