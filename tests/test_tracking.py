@@ -17,6 +17,7 @@ from motive import tracking
 from motive.errors import TryAgain
 from motive.params import load_params
 from motive.stages import track
+from motive.system import sampled
 from motive.tracking.models import Measured, better
 from tests.servers import mlflow_server
 from tests.tiny import build_transformer
@@ -317,6 +318,24 @@ def test_without_mlflow_nothing_is_lost_and_it_is_written_later(project):
         track.run(dead)
     track.run(load_params())
     assert len(parents(project)) == 1
+
+
+def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(project):
+    from mlflow import MlflowClient
+
+    params = load_params()
+    with sampled("masks@pool", params), sampled("curation", params):
+        pass
+    track.run(params)
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    stages = {each.info.run_name: each for each in client.search_runs([run.info.experiment_id], of_parent)}
+    costly = {name for name, each in stages.items() if "stage_seconds" in each.data.metrics}
+    assert costly == {"masks", "curation"}
+    [cpu] = client.get_metric_history(stages["masks"].info.run_id, "system/cpu_utilization_percentage")
+    taken = json.loads(Path(".motive/system/masks@pool.json").read_text())["samples"][0]["time"]
+    assert cpu.timestamp == int(taken * 1000)
+    assert not [name for name in run.data.metrics if "system/" in name or "seconds" in name]
 
 
 @pytest.fixture(scope="module")

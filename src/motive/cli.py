@@ -87,9 +87,10 @@ def _run(stage: str, *parts: str) -> None:
 
     params = load_params(PARAMS)
     from motive.formats.tables import alone
+    from motive.system import sampled
 
     # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
-    with alone(f"{stage} {parts[0]}") if parts else nullcontext():
+    with alone(f"{stage} {parts[0]}") if parts else nullcontext(), sampled("@".join((stage, *parts)), params):
         import_module(f"motive.stages.{stage}").run(*parts, params)
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from motive.formats.tables import read_table
 from motive.params import Params
+from motive.system import decisive, read_samples
 from motive.tracking import DataVersion, Record, StageRun, write_failure, write_record
 from motive.tracking.models import FOLDER, MEASURED, PER_CLIP, Measured
 
@@ -19,7 +21,6 @@ DATA = Path("data")
 LOCK = Path("dvc.lock")
 OUT = DATA / "track"
 ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
-MACHINE = {"workers", "ray", "shards", "track"}  # parameters that change no result
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
 NUM_SAMPLES = 8  # generated videos of each model
@@ -44,7 +45,7 @@ def run(params: Params) -> None:
         tags=_tags(lock, params),
         params=flatten(params.model_dump()),
         metrics=_headline(stages := _stage_runs(lock, params)),
-        stages=stages,
+        stages=[_with_cost(stage, params) for stage in stages],
         datasets=_datasets(lock, params),
         tables=_tables(),
         files=_files(),
@@ -77,11 +78,7 @@ def fail(params: Params, stage: str, reason: str) -> None:
 
 def attempt(lock: Lock, params: Params) -> str:
     """32 hex digits of what is known before the results: parameters, and the pool's clips if read."""
-    return _hash([_decisive(params), _out_digest(lock, f"{DATA}/pool/clips")])
-
-
-def _decisive(params: Params) -> dict[str, Any]:
-    return {name: value for name, value in params.model_dump().items() if name not in MACHINE}
+    return _hash([decisive(params), _out_digest(lock, f"{DATA}/pool/clips")])
 
 
 def _read_lock() -> Lock:
@@ -136,9 +133,7 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
 def _tags(lock: Lock, params: Params) -> dict[str, str]:
     tags = {
         "data_version": _out_digest(lock, f"{DATA}/pool/clips"),
-        "params_hash": hashlib.sha256(json.dumps(_decisive(params), sort_keys=True).encode()).hexdigest()[
-            :16
-        ],
+        "params_hash": hashlib.sha256(json.dumps(decisive(params), sort_keys=True).encode()).hexdigest()[:16],
         "strategy": params.curation.strategy,
         "git_commit": _git_commit(),
         "model": params.model.path,
@@ -179,6 +174,16 @@ def _stage_runs(lock: Lock, params: Params) -> list[StageRun]:
         )
         for name in sorted(names, key=lambda name: order.index(name) if name in order else len(order))
     ]
+
+
+def _with_cost(stage: StageRun, params: Params) -> StageRun:
+    """With what it cost, which the parent's numbers lack: a stage that came from DVC's cache has none."""
+    samples, seconds = read_samples(stage.name, params)
+    return (
+        replace(stage, samples=samples, metrics=stage.metrics | {"stage_seconds": seconds})
+        if samples
+        else stage
+    )
 
 
 def _outs(lock: Lock, name: str) -> list[dict]:

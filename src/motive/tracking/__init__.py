@@ -17,17 +17,17 @@ from filelock import FileLock
 
 from motive.errors import TryAgain
 from motive.tracking.models import Measured, register
+from motive.tracking.numbers import log_numbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Dataset, Metric
+    from mlflow.entities import Dataset
 
 KEY = "motive.key"
 ATTEMPT = "motive.attempt"
 FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
 MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
 UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
-MAX_PARAM = 6000  # characters of one parameter that MLflow keeps
 
 log = logging.getLogger("motive")
 
@@ -41,6 +41,7 @@ class StageRun:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # name -> (step, value)
+    samples: list[dict[str, float]] = field(default_factory=list)  # `time` in seconds, and numbers by name
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     curves = {
         f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
     }
-    _log_numbers(client, parent, record.params, record.metrics, curves)
+    log_numbers(client, parent, record.params, record.metrics, curves, [])
     client.log_inputs(
         parent,
         [
@@ -232,45 +233,12 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     for stage in record.stages:
         tags = {**stage.tags, "mlflow.parentRunId": parent}
         child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
-        _log_numbers(client, child, stage.params, stage.metrics, stage.curves)
+        log_numbers(client, child, stage.params, stage.metrics, stage.curves, stage.samples)
         client.set_terminated(child)
     if record.model and record.measured:
         register(client, parent, record.model, record.measured)
     client.set_terminated(parent)
     return parent
-
-
-def _log_numbers(
-    client: "MlflowClient",
-    run_id: str,
-    params: dict[str, str],
-    metrics: dict[str, float],
-    curves: dict[str, list[tuple[int, float]]],
-) -> None:
-    from mlflow.entities import Param
-
-    for some in _batches([Param(name, value[:MAX_PARAM]) for name, value in params.items()], 100):
-        client.log_batch(run_id, params=some)
-    for some in _batches(list(_metrics(metrics, curves)), 1000):
-        client.log_batch(run_id, metrics=some)
-
-
-def _batches(items: list, size: int) -> Iterator[list]:
-    """As much as MLflow takes in one request."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _metrics(metrics: dict[str, float], curves: dict[str, list[tuple[int, float]]]) -> Iterator["Metric"]:
-    from mlflow.entities import Metric
-    from mlflow.utils.time import get_current_time_millis
-
-    now = get_current_time_millis()
-    for name, value in metrics.items():
-        yield Metric(name, value, now, 0)
-    for name, curve in curves.items():
-        for step, value in curve:
-            yield Metric(name, value, now, step)
 
 
 def _dataset(data: DataVersion) -> "Dataset":
