@@ -10,6 +10,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.commands import StageFailed, run
+from motive.formats.markdown import best_clips
 from motive.params import Params
 
 DATA = Path("data")
@@ -91,20 +92,7 @@ def _top_clips() -> str:
     ranking, clips = DATA / "attribution/ranking.parquet", DATA / "pool/clips/clips.parquet"
     if not ranking.is_file() or not clips.is_file():
         return ""
-    table = pd.read_parquet(ranking).head(TOP)
-    table = table.merge(pd.read_parquet(clips)[["clip_id", "caption", "video"]], on="clip_id")
-    rows = [
-        f"| {row['rank']} | {row['votes']} | {row['influence']:+.3f} | {_cell(row['video'])} "
-        f"| {_cell(row['caption'])} |"
-        for row in table.to_dict("records")
-    ]
-    head = "| rank | votes | influence | video | caption |\n|---|---|---|---|---|\n"
-    return "## The best teachers\n\n" + head + "\n".join(rows)
-
-
-def _cell(text: object) -> str:
-    """Text from data, so that it is neither markup nor the end of a cell."""
-    return "".join(f"&#{ord(c)};" if c in "|`[]<>&\\\n\r" else c for c in str(text))
+    return "## The best teachers\n\n" + best_clips(pd.read_parquet(ranking), pd.read_parquet(clips), TOP)
 
 
 def _picture() -> str:

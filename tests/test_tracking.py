@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -15,16 +16,19 @@ from ruamel.yaml import YAML
 
 from motive import tracking
 from motive.errors import TryAgain
+from motive.formats.markdown import best_clips
 from motive.params import load_params
 from motive.stages import track
 from motive.system import sampled
 from motive.tracking.models import Measured, better
+from motive.tracking.notes import run_note
 from tests.servers import mlflow_server
 from tests.tiny import build_transformer
 
 ROOT = Path(__file__).parents[1]
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 CLIP_IDS = ["aa", "bb", "cc", "dd"]
+CAPTIONS = ["a ring", "a | <b>box</b>", "|" * 10_000, "a [cat](http://x)"]
 
 
 def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> None:
@@ -33,17 +37,19 @@ def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> 
     (folder / "params.yaml").write_text(params)
     data = folder / "data"
     for part in ("pool", "queries", "heldout"):
-        write(data / part / "clips/clips.parquet", pd.DataFrame({"clip_id": CLIP_IDS}))
+        clips = {"clip_id": CLIP_IDS, "video": [f"{name}.mp4" for name in CLIP_IDS], "duration": 1.3}
+        write(data / part / "clips/clips.parquet", pd.DataFrame(clips | {"caption": CAPTIONS}))
         write(
             data / part / "clips/failures.parquet",
             pd.DataFrame({"file": ["x.mp4"], "reason": ["zero bytes"]}),
         )
         stats = {"clip_id": CLIP_IDS, "coverage": 0.25, "motion": 3.0, "still": [True, False, False, False]}
-        write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats))
+        write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats | {"own_motion": 2.0}))
         write(data / part / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
         write(data / part / "masks/overlay.png", b"png")
-    ranking = pd.DataFrame({"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "ok": True})
-    write(data / "attribution/ranking.parquet", ranking)
+    ranking = {"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "ok": True}
+    ranking["influence"] = [-0.1, 0.0, 0.1, 0.2]
+    write(data / "attribution/ranking.parquet", pd.DataFrame(ranking))
     write(data / "curation/subset.parquet", pd.DataFrame({"clip_id": ["dd"], "rank": [0], "why": [strategy]}))
     losses = pd.DataFrame({"step": np.arange(250), "loss": np.linspace(1, loss, 250), "learning_rate": 1e-5})
     write(data / "finetuning/losses.parquet", losses)
@@ -336,6 +342,47 @@ def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(pr
     taken = json.loads(Path(".motive/system/masks@pool.json").read_text())["samples"][0]["time"]
     assert cpu.timestamp == int(taken * 1000)
     assert not [name for name in run.data.metrics if "system/" in name or "seconds" in name]
+
+
+def test_a_note_says_what_a_run_is_and_how_to_compare(project):
+    from mlflow import MlflowClient
+
+    metrics = {"heldout_motion_loss_base": 0.2, "heldout_motion_loss_tuned": 0.1, "num_selected": 1}
+    metrics |= {"heldout_motion_loss_change": -0.1, "heldout_motion_loss_change_low": -0.2}
+    metrics |= {"heldout_motion_loss_change_high": -0.05, "num_pool": 4}
+    write(Path("data/evaluation/metrics.json"), metrics)
+    track.run(load_params())
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    note = run.data.tags["mlflow.note.content"]
+    assert "Strategy **motive**: 1 of 4 clips" in note
+    assert "**-0.10000** (95 % interval -0.20000 to -0.05000)" in note
+    rows = [line for line in note.splitlines() if ".mp4" in line]
+    assert [row.count("|") for row in rows] == [6, 6, 6, 6]
+    assert rows[0].startswith("| 0 | 3 | +0.200 | dd.mp4 | a &#91;cat&#93;")
+    assert "<b>" not in note
+    experiment = client.get_experiment(run.info.experiment_id)
+    named = set(re.findall(r"`(heldout_\w+)`", experiment.tags["mlflow.note.content"]))
+    assert named <= metrics.keys() | {"heldout_plain_loss_base", "heldout_plain_loss_tuned"}
+
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "ours")
+    track.fail(load_params(), "curation", "error")
+    assert client.get_experiment(experiment.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
+def test_ten_captions_of_nothing_but_markup_fit_into_a_note():
+    clips = pd.DataFrame({"clip_id": [str(n) for n in range(10)], "caption": "|" * 999, "video": "|" * 999})
+    ranking = clips[["clip_id"]].assign(rank=range(10), votes=1_000_000, influence=-0.123)
+    note = run_note("motion_magnitude", {}, best_clips(ranking, clips, 10))
+    assert len(note) < 8000  # MLflow refuses a longer tag
+
+
+def test_a_ranking_is_read_back_by_the_line_of_the_readme(project):
+    track.run(load_params())
+    [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if "mlflow.load_table(" in line]
+    code = f"import mlflow; mlflow.set_experiment('motive'); {line}; print(*ranking['clip_id'])"
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from motive.formats.markdown import best_clips
 from motive.formats.tables import read_table
 from motive.params import Params
 from motive.system import decisive, read_samples
 from motive.tracking import DataVersion, Record, StageRun, write_failure, write_record
 from motive.tracking.models import FOLDER, MEASURED, PER_CLIP, Measured
+from motive.tracking.notes import NOTE, run_note
 
 DATA = Path("data")
 LOCK = Path("dvc.lock")
@@ -23,6 +25,7 @@ OUT = DATA / "track"
 ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
+NUM_BEST = 10  # clips in a run's note
 NUM_SAMPLES = 8  # generated videos of each model
 
 log = logging.getLogger("motive")
@@ -38,13 +41,14 @@ def run(params: Params) -> None:
     lock = lineage(_read_lock())
     key = digest(lock)
     measured = _measured(params)
+    metrics = _headline(stages := _stage_runs(lock, params))
     record = Record(
         key=key,
         attempt=attempt(lock, params),
         name=f"{params.curation.strategy}-{key[:8]}",
-        tags=_tags(lock, params),
+        tags=_tags(lock, params) | {NOTE: run_note(params.curation.strategy, metrics, _best())},
         params=flatten(params.model_dump()),
-        metrics=_headline(stages := _stage_runs(lock, params)),
+        metrics=metrics,
         stages=[_with_cost(stage, params) for stage in stages],
         datasets=_datasets(lock, params),
         tables=_tables(),
@@ -237,6 +241,11 @@ def _tables() -> dict[str, pd.DataFrame]:
     }
     tables = {name: read_table(path) for name, path in found.items() if path.is_file()}
     return {name: table.sort_values("rank").head(NUM_TABLE_ROWS) for name, table in tables.items()}
+
+
+def _best() -> str:
+    ranking, clips = DATA / "attribution/ranking.parquet", DATA / "pool/clips/clips.parquet"
+    return best_clips(read_table(ranking), read_table(clips), NUM_BEST) if ranking.is_file() else ""
 
 
 def _files() -> list[tuple[Path, str]]:

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from motive.errors import TryAgain
 from motive.tracking.models import Measured, register
+from motive.tracking.notes import EXPERIMENT, NOTE
 from motive.tracking.numbers import log_numbers
 
 if TYPE_CHECKING:
@@ -184,11 +185,13 @@ def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             artifacts = (project_root() / "mlartifacts" / name).as_uri() if local else None
-            return client.create_experiment(name, artifacts)
+            experiment = client.get_experiment(client.create_experiment(name, artifacts))
     if experiment.lifecycle_stage != "active":
         raise ValueError(
             f"experiment {name!r} was deleted in MLflow: restore it there, or change track.experiment"
         )
+    if NOTE not in experiment.tags:  # what a person wrote there stays
+        client.set_experiment_tag(experiment.experiment_id, NOTE, EXPERIMENT)
     return experiment.experiment_id
 
 
