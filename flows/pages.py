@@ -5,7 +5,6 @@ import html
 import json
 from pathlib import Path
 
-import pandas as pd
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
@@ -89,10 +88,8 @@ def _metrics() -> str:
 
 
 def _top_clips() -> str:
-    ranking, clips = DATA / "attribution/ranking.parquet", DATA / "pool/clips/clips.parquet"
-    if not ranking.is_file() or not clips.is_file():
-        return ""
-    return "## The best teachers\n\n" + best_clips(pd.read_parquet(ranking), pd.read_parquet(clips), TOP)
+    table = best_clips(DATA, TOP)
+    return f"## The best teachers\n\n{table}" if table else ""
 
 
 def _picture() -> str:

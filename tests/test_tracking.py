@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from motive import tracking
+from motive.adapters.lora import add_lora, save_lora
 from motive.errors import TryAgain
+from motive.formats.lock import digest, lineage
 from motive.formats.markdown import best_clips
 from motive.params import load_params
 from motive.stages import track
@@ -23,7 +26,7 @@ from motive.system import sampled
 from motive.tracking.models import Measured, better
 from motive.tracking.notes import run_note
 from tests.servers import mlflow_server
-from tests.tiny import build_transformer
+from tests.tiny import build_transformer, write_pipeline
 
 ROOT = Path(__file__).parents[1]
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
@@ -210,16 +213,12 @@ def test_wherever_track_is_killed_one_run_is_left_in_the_end(project, monkeypatc
 
 def test_a_stage_that_is_left_over_does_not_change_the_key(project):
     lock = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
-    kept = track.lineage(lock)
+    kept = lineage(lock, track.ENDS)
     assert "clips@old" in lock
     assert "clips@old" not in kept
-    assert track.digest(kept) == track.digest(
-        track.lineage({k: v for k, v in lock.items() if k != "clips@old"})
-    )
+    assert digest(kept) == digest(lineage({k: v for k, v in lock.items() if k != "clips@old"}, track.ENDS))
     lock["curation"]["params"]["params.yaml"]["strategy"] = "full"
-    assert track.digest(kept) != track.digest(
-        track.lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}})
-    )
+    assert digest(kept) != digest(lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}}, track.ENDS))
 
 
 def test_without_a_lock_it_says_what_to_run(project):
@@ -369,10 +368,12 @@ def test_a_note_says_what_a_run_is_and_how_to_compare(project):
     assert client.get_experiment(experiment.experiment_id).tags["mlflow.note.content"] == "ours"
 
 
-def test_ten_captions_of_nothing_but_markup_fit_into_a_note():
+def test_ten_captions_of_nothing_but_markup_fit_into_a_note(tmp_path):
     clips = pd.DataFrame({"clip_id": [str(n) for n in range(10)], "caption": "|" * 999, "video": "|" * 999})
+    write(tmp_path / "pool/clips/clips.parquet", clips)
     ranking = clips[["clip_id"]].assign(rank=range(10), votes=1_000_000, influence=-0.123)
-    note = run_note("motion_magnitude", {}, best_clips(ranking, clips, 10))
+    write(tmp_path / "attribution/ranking.parquet", ranking)
+    note = run_note("motion_magnitude", {}, best_clips(tmp_path, 10))
     assert len(note) < 8000  # MLflow refuses a longer tag
 
 
@@ -383,6 +384,54 @@ def test_a_ranking_is_read_back_by_the_line_of_the_readme(project):
     env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
+
+
+def with_pool(version: str) -> None:
+    """The same project with other clips in its pool, as DVC sees it."""
+    yaml = YAML(typ="safe")
+    lock = yaml.load(Path("dvc.lock").read_text())
+    lock["stages"]["clips@pool"]["outs"][0]["md5"] = version
+    with Path("dvc.lock").open("w") as file:
+        yaml.dump(lock, file)
+
+
+def test_the_profile_of_the_data_version_before_is_found(project):
+    def last(version: str) -> list[float] | None:
+        found = tracking.last_profile("motive", "", version)
+        return None if found is None else found["duration"].tolist()
+
+    assert last("a") is None
+    for version, duration in (("a", 1.0), ("b", 2.0)):
+        with_pool(version)
+        clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
+        write(Path("data/pool/clips/clips.parquet"), clips)
+        track.run(load_params())
+    track.fail(load_params(), "curation", "error")  # has no profile
+    assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
+    found = tracking.last_profile("motive", "", "c")
+    assert found is not None
+    assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
+
+
+def test_how_far_the_clips_have_drifted_is_a_metric(project, monkeypatch):
+    class Drift(NamedTuple):
+        column: str
+        distance: float
+        drifted: bool
+
+    def compare(now: pd.DataFrame, before: pd.DataFrame) -> list[Drift]:
+        return [Drift("duration", float(now["duration"].iloc[0]) - float(before["duration"].iloc[0]), False)]
+
+    monkeypatch.setattr(track, "_compare", compare)
+    for version, duration in (("a", 1.0), ("b", 1.5)):
+        with_pool(version)
+        clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
+        write(Path("data/pool/clips/clips.parquet"), clips)
+        track.run(load_params())
+    found = {
+        run.data.tags["data_version"]: run.data.metrics.get("drift/duration") for run in parents(project)
+    }
+    assert found == {"a": None, "b": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -467,27 +516,42 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(project):
     assert client.get_registered_model(name).aliases["champion"] in ("3", 3)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_champion_is_loaded_back_by_one_line(project, method, monkeypatch):
-    import torch
-    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+def load_back(project: Path, monkeypatch) -> str:
+    """Record what data/finetuning holds, and get it as README's lines do."""
     from mlflow.artifacts import download_artifacts
-    from safetensors.torch import load_file, save_file
 
-    model = Path("data/finetuning")
-    shutil.rmtree(model / "transformer")
-    built, weights = build_transformer(seed=3), {"blocks.0.lora_A.weight": torch.arange(6.0)}
-    if method == "full":
-        built.save_pretrained(model / "transformer")
-    else:
-        save_file(weights, model / "pytorch_lora_weights.safetensors")
     write(project / "data/evaluation/per_clip.parquet", per_clip(0.02))
     track.run(load_params())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
-    folder = download_artifacts("models:/motive-tiny-wan@champion")
-    if method == "full":
-        loaded = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer").state_dict()
-        weights = built.state_dict()
-    else:
-        loaded = load_file(Path(folder) / "pytorch_lora_weights.safetensors")
-    assert all(torch.equal(value, loaded[key]) for key, value in weights.items())
+    return download_artifacts("models:/motive-tiny-wan@champion")
+
+
+def test_a_champion_is_loaded_back_by_one_line(project, monkeypatch):
+    import torch
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+
+    built = build_transformer(seed=3)
+    built.save_pretrained("data/finetuning/transformer")
+    folder = load_back(project, monkeypatch)
+    loaded = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer").state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in built.state_dict().items())
+
+
+def test_a_champion_that_is_a_lora_is_loaded_back_by_one_line(project, monkeypatch):
+    import torch
+    from diffusers import WanPipeline  # type: ignore[attr-defined]
+    from peft.utils import get_peft_model_state_dict
+
+    shutil.rmtree("data/finetuning/transformer")
+    write_pipeline(project / "model")
+    trained = WanPipeline.from_pretrained(project / "model").transformer
+    add_lora(trained, rank=2, seed=0)
+    for n, weight in enumerate(p for p in trained.parameters() if p.requires_grad):
+        torch.nn.init.normal_(weight, std=1 + n)
+    save_lora(trained, Path("data/finetuning"))
+    pipe = WanPipeline.from_pretrained(project / "model")
+    pipe.load_lora_weights(load_back(project, monkeypatch))
+    expected = get_peft_model_state_dict(trained)
+    loaded = get_peft_model_state_dict(pipe.transformer, adapter_name="default_0")
+    assert expected.keys() == loaded.keys()
+    assert all(torch.equal(value, loaded[key]) for key, value in expected.items())

@@ -1,6 +1,8 @@
 """Tables in markdown, of text that came from data."""
 
-import pandas as pd
+from pathlib import Path
+
+from motive.formats.tables import read_table
 
 CELL = 60  # characters of a text in a cell
 
@@ -12,9 +14,13 @@ def cell(text: object) -> str:
     return "".join(f"&#{ord(c)};" if c in "|`[]<>&\\\n\r" else c for c in short)
 
 
-def best_clips(ranking: pd.DataFrame, clips: pd.DataFrame, num: int) -> str:
-    """The best of a ranking, as a table."""
-    best = ranking.nsmallest(num, "rank").merge(clips[["clip_id", "caption", "video"]], on="clip_id")
+def best_clips(data: Path, num: int) -> str:
+    """The best of the ranking below this folder, as a table; empty where there is no ranking."""
+    ranking, clips = data / "attribution/ranking.parquet", data / "pool/clips/clips.parquet"
+    if not ranking.is_file() or not clips.is_file():
+        return ""
+    best = read_table(ranking).nsmallest(num, "rank")
+    best = best.merge(read_table(clips)[["clip_id", "caption", "video"]], on="clip_id")
     rows = [
         f"| {row['rank']} | {row['votes']} | {row['influence']:+.3f} | {cell(row['video'])} "
         f"| {cell(row['caption'])} |"

@@ -11,25 +11,36 @@ from typing import Any
 
 import pandas as pd
 
+from motive.formats.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 from motive.formats.markdown import best_clips
-from motive.formats.tables import read_table
+from motive.formats.profiles import read_profile
+from motive.formats.tables import read_table, write_table
 from motive.params import Params
 from motive.system import decisive, read_samples
-from motive.tracking import DataVersion, Record, StageRun, write_failure, write_record
+from motive.tracking import (
+    PROFILE,
+    TABLES,
+    DataVersion,
+    Record,
+    StageRun,
+    last_profile,
+    write_failure,
+    write_record,
+)
 from motive.tracking.models import FOLDER, MEASURED, PER_CLIP, Measured
 from motive.tracking.notes import NOTE, run_note
 
 DATA = Path("data")
-LOCK = Path("dvc.lock")
 OUT = DATA / "track"
-ENDS = ("attribution", "curation", "finetuning", "evaluation")  # all that matters leads to one of these
+ENDS = [
+    f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")
+]  # all leads here
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
 NUM_BEST = 10  # clips in a run's note
 NUM_SAMPLES = 8  # generated videos of each model
 
 log = logging.getLogger("motive")
-Lock = dict[str, dict[str, Any]]  # stage as DVC calls it, e.g. masks@pool -> what went in and came out
 
 
 def run(params: Params) -> None:
@@ -38,15 +49,16 @@ def run(params: Params) -> None:
     Raises:
         ValueError: there is no dvc.lock, or MLflow can't be reached: the results stay in data/.
     """
-    lock = lineage(_read_lock())
+    lock = lineage(read_lock(), ENDS)
     key = digest(lock)
     measured = _measured(params)
-    metrics = _headline(stages := _stage_runs(lock, params))
+    metrics = _headline(stages := _stage_runs(lock, params)) | _drift(lock, params)
     record = Record(
         key=key,
         attempt=attempt(lock, params),
         name=f"{params.curation.strategy}-{key[:8]}",
-        tags=_tags(lock, params) | {NOTE: run_note(params.curation.strategy, metrics, _best())},
+        tags=_tags(lock, params)
+        | {NOTE: run_note(params.curation.strategy, metrics, best_clips(DATA, NUM_BEST))},
         params=flatten(params.model_dump()),
         metrics=metrics,
         stages=[_with_cost(stage, params) for stage in stages],
@@ -69,7 +81,7 @@ def fail(params: Params, stage: str, reason: str) -> None:
     Raises:
         TryAgain: MLflow can't be reached.
     """
-    lock = _read_lock() if LOCK.is_file() else {}
+    lock = read_lock() if LOCK.is_file() else {}
     name = attempt(lock, params)
     tags = _tags(lock, params) | {"failed_stage": stage, "reason": reason}
     title = f"{params.curation.strategy}-{name[:8]}"
@@ -82,46 +94,7 @@ def fail(params: Params, stage: str, reason: str) -> None:
 
 def attempt(lock: Lock, params: Params) -> str:
     """32 hex digits of what is known before the results: parameters, and the pool's clips if read."""
-    return _hash([decisive(params), _out_digest(lock, f"{DATA}/pool/clips")])
-
-
-def _read_lock() -> Lock:
-    from ruamel.yaml import YAML
-
-    if not LOCK.is_file():
-        raise ValueError(f"{LOCK} is missing: DVC writes it; run `dvc repro` instead of `motive track` alone")
-    return YAML(typ="safe", pure=True).load(LOCK.read_text())["stages"]
-
-
-def lineage(lock: Lock) -> Lock:
-    """The stages that led to the results; others are left over from an older dvc.yaml."""
-    wanted = [f"{DATA}/{name}" for name in ENDS]
-    kept: Lock = {}
-    while wanted:
-        path = wanted.pop()
-        for name, stage in lock.items():
-            if name not in kept and any(_touches(out["path"], path) for out in stage.get("outs", [])):
-                kept[name] = stage
-                wanted += [dep["path"] for dep in stage.get("deps", [])]
-    return {name: kept[name] for name in sorted(kept)}
-
-
-def _touches(one: str, other: str) -> bool:
-    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
-
-
-def digest(lock: Lock) -> str:
-    """32 hex digits of everything that went in and came out."""
-    return _hash(lock)
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _out_digest(lock: Lock, path: str) -> str:
-    outs = (out for stage in lock.values() for out in stage.get("outs", []))
-    return next((out["md5"] for out in outs if out["path"] == path), "")
+    return digest([decisive(params), out_digest(lock, f"{DATA}/pool/clips")])
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, str]:
@@ -136,7 +109,7 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
 
 def _tags(lock: Lock, params: Params) -> dict[str, str]:
     tags = {
-        "data_version": _out_digest(lock, f"{DATA}/pool/clips"),
+        "data_version": out_digest(lock, f"{DATA}/pool/clips"),
         "params_hash": hashlib.sha256(json.dumps(decisive(params), sort_keys=True).encode()).hexdigest()[:16],
         "strategy": params.curation.strategy,
         "git_commit": _git_commit(),
@@ -155,7 +128,7 @@ def _git_commit() -> str:
 
 def _datasets(lock: Lock, params: Params) -> list[DataVersion]:
     found = [
-        DataVersion(part, _out_digest(lock, f"{DATA}/{part}/clips"), source)
+        DataVersion(part, out_digest(lock, f"{DATA}/{part}/clips"), source)
         for part, source in params.clips.source.items()
     ]
     return [data for data in found if data.digest]
@@ -231,6 +204,21 @@ def _headline(stages: list[StageRun]) -> dict[str, float]:
     return metrics
 
 
+def _drift(lock: Lock, params: Params) -> dict[str, float]:
+    """How far the pool's clips are from those of the data version before; this one's profile is kept."""
+    if (now := read_profile(DATA)) is None:
+        return {}
+    write_table(OUT / PROFILE, now)
+    version = out_digest(lock, f"{DATA}/pool/clips")
+    before = last_profile(params.track.experiment, params.track.uri, version)
+    return {} if before is None else {f"drift/{each.column}": each.distance for each in _compare(now, before)}
+
+
+def _compare(now: pd.DataFrame, before: pd.DataFrame) -> list[Any]:
+    """Of each column, its distance: nothing, until checks has a measure of drift."""
+    return []
+
+
 # ---- what is worth looking at, or loading
 
 
@@ -243,24 +231,20 @@ def _tables() -> dict[str, pd.DataFrame]:
     return {name: table.sort_values("rank").head(NUM_TABLE_ROWS) for name, table in tables.items()}
 
 
-def _best() -> str:
-    ranking, clips = DATA / "attribution/ranking.parquet", DATA / "pool/clips/clips.parquet"
-    return best_clips(read_table(ranking), read_table(clips), NUM_BEST) if ranking.is_file() else ""
-
-
 def _files() -> list[tuple[Path, str]]:
     """What there is of tables, model, pictures, videos and the way back, each with its place in MLflow."""
     model = DATA / "finetuning"
     files = [
         (Path("params.yaml"), "version"),
         (LOCK, "version"),  # with `dvc checkout` it brings this data version back
-        (DATA / "attribution/ranking.parquet", "tables"),
-        (DATA / "curation/subset.parquet", "tables"),
+        (DATA / "attribution/ranking.parquet", TABLES),
+        (DATA / "curation/subset.parquet", TABLES),
         (model / MODEL[0], f"model/{MODEL[0]}"),
         (model / MODEL[1], "model"),
-        (DATA / "attribution/confounds.parquet", "tables"),
+        (DATA / "attribution/confounds.parquet", TABLES),
         (DATA / "evaluation" / PER_CLIP, FOLDER),
         (OUT / MEASURED, FOLDER),
+        (OUT / PROFILE, TABLES),
         (DATA / "data_docs.html", "checks"),
     ]
     files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]

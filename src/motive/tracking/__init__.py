@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -28,6 +29,9 @@ KEY = "motive.key"
 ATTEMPT = "motive.attempt"
 FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
 MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
+PROFILE = "profile.parquet"  # what drift is looked for in
+TABLES = "tables"  # the folder of it and of other tables, in a run's artifacts
+MAX_LOOK = 20  # runs that are looked through for a profile: older ones have none
 UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
 
 log = logging.getLogger("motive")
@@ -155,6 +159,20 @@ def run_address(key: str, experiment: str, uri: str) -> tuple[str, str] | None:
         server = where if where.startswith("http") else UI
         run = runs[0].info
         return str(run.run_name), f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+def last_profile(experiment: str, uri: str, data_version: str) -> pd.DataFrame | None:
+    """The profile that the newest finished run of another data version has left, if one has."""
+    finished = f"attributes.status = 'FINISHED' and tags.data_version != '{data_version}'"
+    with _client(uri) as (client, _), TemporaryDirectory() as folder:
+        found = client.get_experiment_by_name(experiment)
+        ids = [found.experiment_id] if found else []
+        order = ["attributes.start_time DESC"]
+        for run in client.search_runs(ids, finished, max_results=MAX_LOOK, order_by=order) if ids else []:
+            paths = [each.path for each in client.list_artifacts(run.info.run_id, TABLES)]
+            if (path := f"{TABLES}/{PROFILE}") in paths:
+                return pd.read_parquet(client.download_artifacts(run.info.run_id, path, folder))
+    return None
 
 
 @contextmanager
