@@ -32,9 +32,8 @@ from motive.tracking.notes import NOTE, run_note
 
 DATA = Path("data")
 OUT = DATA / "track"
-ENDS = [
-    f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")
-]  # all leads here
+# all that matters leads to one of these
+ENDS = [f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")]
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
 NUM_BEST = 10  # clips in a run's note
