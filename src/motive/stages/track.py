@@ -32,7 +32,7 @@ from motive.tracking.notes import NOTE, run_note
 
 DATA = Path("data")
 OUT = DATA / "track"
-# all that matters leads to one of these
+# All that matters leads to one of these.
 ENDS = [f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")]
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
 NUM_TABLE_ROWS = 10_000  # of the ranking in MLflow's pages; the file beside it is whole
@@ -155,11 +155,8 @@ def _stage_runs(lock: Lock, params: Params) -> list[StageRun]:
 def _with_cost(stage: StageRun, params: Params) -> StageRun:
     """With what it cost, which the parent's numbers lack: a stage that came from DVC's cache has none."""
     samples, seconds = read_samples(stage.name, params)
-    return (
-        replace(stage, samples=samples, metrics=stage.metrics | {"stage_seconds": seconds})
-        if samples
-        else stage
-    )
+    cost = {"stage_seconds": seconds} if samples else {}
+    return replace(stage, samples=samples, metrics=stage.metrics | cost)
 
 
 def _outs(lock: Lock, name: str) -> list[dict]:
