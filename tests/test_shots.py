@@ -187,9 +187,8 @@ def test_what_was_read_is_known_and_workers_change_nothing(film, monkeypatch):
     asked = params(duplicates="drop_near", max_failed_fraction=0.8).model_copy(update={"workers": 2})
     stage.run("pool", asked)
     before = {path.name: path.read_bytes() for path in Path("data/pool/clips").iterdir()}
-    assert set(before) == {f"{name}.parquet" for name in ("clips", "failures", "duplicates", "shots")} | {
-        "clips.png"
-    }
+    tables = {f"{name}.parquet" for name in ("clips", "failures", "duplicates", "shots")}
+    assert set(before) == tables | {"clips.png", "checks.json"}
     shutil.rmtree(".motive")
     stage.run("pool", asked.model_copy(update={"workers": 1}))
     monkeypatch.setattr(stage, "read_whole", lambda *_: 1 / 0)
