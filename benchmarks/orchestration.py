@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from motive.cli import PART_STAGES, STAGES
+from motive.cli import PART_STAGES, STAGES, TELEMETRY_OFF
 from tests.servers import BIN, postgres, prefect_server, wait_until
 from tests.site import LONG, dvc, make_site, worker_of
 from tests.tiny import ROOT
@@ -33,6 +33,7 @@ def main(
     json_path: Annotated[Path | None, typer.Option("--json", help="Flat numbers.")] = None,
 ) -> None:
     """Measure, print, and write flat numbers."""
+    os.environ.update(TELEMETRY_OFF)  # as the Makefile does for the servers
     with tempfile.TemporaryDirectory(prefix="orchestration-") as name:
         folder = Path(name)
         numbers = first_lines(folder, rounds) | overhead(folder, rounds) | nightly(folder, rounds)

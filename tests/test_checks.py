@@ -56,6 +56,7 @@ RANKING = pd.DataFrame(
     }
 )
 SUBSET = pd.DataFrame({"clip_id": [IDS[2], IDS[0]], "rank": [0, 1], "why": "5 of 5 votes"})
+DISTANCES = pd.DataFrame({"metric": ["duration", "influence"], "distance": [0.05, 0.4], "chance": [0.0, 0.2]})
 METRICS = pd.DataFrame({"metric": ["heldout_motion_loss_base", "num_pool"], "value": [0.5, 4]})
 
 PER_CLIP = {"clips": CLIPS, "failures": FAILURES}
@@ -68,6 +69,7 @@ GOOD = {
     "ranking": (RANKING, {"pool": CLIPS, "num_queries": 5}),
     "subset": (SUBSET, {"pool": CLIPS, "num_selected": 2}),
     "evaluation": (METRICS, {"required": ["num_pool"]}),
+    "drift": (DISTANCES, {"threshold": 0.1}),
 }
 
 
@@ -201,6 +203,17 @@ BAD_TABLES = [
 def test_a_bad_table_stops_the_stage(name: str, table: pd.DataFrame, says: str) -> None:
     with pytest.raises(CheckFailed, match=says):
         check(name, table, **GOOD[name][1])
+
+
+def test_a_warning_is_said_and_stops_nothing(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    check("drift", spoilt(DISTANCES, 0, "distance", 0.3), file="data/track", threshold=0.1)
+    [said] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert re.search(
+        r"^drift: distance: .*max_value=0.1.*1 of 2 rows: duration \(0.3\). What to do: look", said
+    )
+    text = Reader((data / "data_docs.html").read_text()).text
+    assert "1 warned" in text
+    assert "1 of 1 gates hold" in text
 
 
 def test_a_message_names_ten_rows_and_counts_the_rest() -> None:

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from motive.adapters.lora import add_lora, save_lora
 from motive.errors import TryAgain
 from motive.formats.lock import digest, lineage
 from motive.formats.markdown import best_clips
+from motive.formats.profiles import COLUMNS
 from motive.params import load_params
 from motive.stages import track
 from motive.system import sampled
@@ -397,41 +397,56 @@ def with_pool(version: str) -> None:
 
 def test_the_profile_of_the_data_version_before_is_found(project):
     def last(version: str) -> list[float] | None:
-        found = tracking.last_profile("motive", "", version)
+        found = tracking.last_profile("motive", "", version, recipe)
         return None if found is None else found["duration"].tolist()
 
+    recipe = "none yet"
     assert last("a") is None
     for version, duration in (("a", 1.0), ("b", 2.0)):
         with_pool(version)
         clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
         write(Path("data/pool/clips/clips.parquet"), clips)
         track.run(load_params())
+    recipe = parents(project)[0].data.tags["params_hash"]
     track.fail(load_params(), "curation", "error")  # has no profile
     assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
-    found = tracking.last_profile("motive", "", "c")
+    found = tracking.last_profile("motive", "", "c", recipe)
     assert found is not None
     assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
 
 
-def test_how_far_the_clips_have_drifted_is_a_metric(project, monkeypatch):
-    class Drift(NamedTuple):
-        column: str
-        distance: float
-        drifted: bool
-
-    def compare(now: pd.DataFrame, before: pd.DataFrame) -> list[Drift]:
-        return [Drift("duration", float(now["duration"].iloc[0]) - float(before["duration"].iloc[0]), False)]
-
-    monkeypatch.setattr(track, "_compare", compare)
+def test_drift_is_metrics_a_warning_and_a_part_of_the_page(project, caplog):
     for version, duration in (("a", 1.0), ("b", 1.5)):
         with_pool(version)
-        clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
-        write(Path("data/pool/clips/clips.parquet"), clips)
+        ids = [f"{version}{n:02}" for n in range(30)] + CLIP_IDS
+        for path, column in COLUMNS.items():
+            table = pd.read_parquet(Path("data") / path).iloc[:1].drop(columns="clip_id")
+            table = table.merge(pd.Series(ids, name="clip_id"), how="cross").assign(rank=range(34))
+            write(Path("data") / path, table.assign(duration=duration) if column == "duration" else table)
         track.run(load_params())
-    found = {
-        run.data.tags["data_version"]: run.data.metrics.get("drift/duration") for run in parents(project)
+    found = {run.data.tags["data_version"]: run.data.metrics for run in parents(project)}
+    drift = {name: value for name, value in found["b"].items() if name.startswith("drift/")}
+    assert drift == {
+        "drift/duration": 1,
+        "drift/own_motion": 0,
+        "drift/influence": 0,
+        "drift/num_new": 30,
+        "drift/num_gone": 30,
     }
-    assert found == {"a": None, "b": 0.5}
+    assert not [name for name in found["a"] if name.startswith("drift/")]
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "1 of 3 rows: duration (1.0). What to do: look at the clips" in warning
+    page = Path("data/data_docs.html").read_text()
+    assert "1 warned" in page
+    assert "1 of 1 gates hold" in page, "it stops nothing"
+
+    params = load_params()
+    others = params.model_copy(update={"curation": params.curation.model_copy(update={"seed": 9})})
+    with_pool("c")
+    track.run(others)
+    [run] = [run for run in parents(project) if run.data.tags["data_version"] == "c"]
+    assert "drift/duration" not in run.data.metrics
+    assert "warned" not in Path("data/data_docs.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -166,6 +166,9 @@ class Evaluation(Section):
 class Track(Section):
     experiment: Text = Field(description="name of the MLflow experiment")
     uri: str = Field(description="empty: sqlite in the project; else an MLflow server")
+    drift_threshold: float = Field(
+        ge=0, le=1, description="share of the pool that may differ from the data version before; more warns"
+    )
 
 
 class Params(Section):

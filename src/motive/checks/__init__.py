@@ -28,6 +28,8 @@ def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **c
 
     How it went is written to `checks.json` beside the file, or in the folder, and into data/data_docs.html.
 
+    Expectations that only warn are logged.
+
     Raises:
         CheckFailed: with every expectation that failed, up to 10 failing rows of each, and what to do.
     """
@@ -41,6 +43,9 @@ def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **c
     if file:
         write_outcomes(Path(file), name, len(table), found)
         see = f"\nsee {PAGE}" if write_page() else ""
-    if failed := [str(outcome) for outcome in found if not outcome.holds]:
+    broken = [outcome for outcome in found if not outcome.holds]
+    if failed := [str(outcome) for outcome in broken if outcome.severity == "critical"]:
         raise CheckFailed(f"{file or name}: {len(failed)} expectations failed\n" + "\n".join(failed) + see)
-    log.info("%s: %d expectations hold for %d rows", name, len(found), len(table))
+    for outcome in broken:
+        log.warning("%s: %s", name, str(outcome).removeprefix("- "))
+    log.info("%s: %d expectations hold for %d rows", name, len(found) - len(broken), len(table))

@@ -21,6 +21,7 @@ class Expectation(NamedTuple):
     kind: str
     arguments: dict[str, Any]
     advice: str
+    severity: str = "critical"  # or warning: it is said, and the table goes on
 
 
 class Gate(NamedTuple):
@@ -37,6 +38,7 @@ class Outcome(NamedTuple):
     holds: bool
     found: str
     advice: str
+    severity: str
 
     def __str__(self) -> str:
         return f"- {self.wanted}: {self.found}. What to do: {self.advice}"
@@ -49,8 +51,8 @@ def outcomes(gate: Gate) -> list[Outcome]:
         gx, definition = _library()
         names = [name for name in ("clip_id", "metric") if name in gate.table.columns]
         expectations = [
-            getattr(gx.expectations, kind)(**arguments, meta={"place": place})
-            for place, (kind, arguments, _) in enumerate(gate.expectations)
+            getattr(gx.expectations, kind)(**arguments, severity=severity, meta={"place": place})
+            for place, (kind, arguments, _, severity) in enumerate(gate.expectations)
         ]
         suite = gx.ExpectationSuite("gate", expectations=expectations)
         batch = definition.get_batch(batch_parameters={"dataframe": gate.table})
@@ -58,7 +60,13 @@ def outcomes(gate: Gate) -> list[Outcome]:
         results = batch.validate(suite, result_format=form).results
     ordered = sorted(results, key=lambda each: each.expectation_config.meta["place"])
     return [
-        Outcome(_wanted(expectation), bool(result.success), _found(result), expectation.advice)
+        Outcome(
+            _wanted(expectation),
+            bool(result.success),
+            _found(result),
+            expectation.advice,
+            expectation.severity,
+        )
         for expectation, result in zip(gate.expectations, ordered, strict=True)
     ]
 
@@ -81,7 +89,7 @@ def _library() -> tuple[Any, Any]:
 
 def _wanted(expectation: Expectation) -> str:
     """E.g. `fps: values to be between (min_value=0.1)`."""
-    kind, arguments, _ = expectation
+    kind, arguments, *_ = expectation
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.removeprefix("Expect").removeprefix("Column")).lower()
     shown = {name: value for name, value in arguments.items() if name != "column" and value != FINITE}
     rest = ", ".join(f"{name}={value}" for name, value in shown.items())

@@ -28,7 +28,7 @@ def write_page() -> bool:
         from jinja2 import Environment, PackageLoader
 
         pages = Environment(loader=PackageLoader("motive.checks", "."), autoescape=True)
-        gates.sort(key=lambda gate: (gate["holds"], gate["place"], gate["part"]))
+        gates.sort(key=lambda gate: (gate["holds"], not gate["warned"], gate["place"], gate["part"]))
         write_text(PAGE, pages.get_template("page.html").render(gates=gates))
     return bool(gates)
 
@@ -37,8 +37,10 @@ def _gate(path: Path) -> dict[str, Any]:
     """A gate as the page shows it."""
     content = json.loads(path.read_text())
     *part, stage = path.parent.relative_to(DATA).parts
-    failed = [each for each in content["expectations"] if not each["holds"]]
     kept = [each for each in content["expectations"] if each["holds"]]
+    broken = [each for each in content["expectations"] if not each["holds"]]
+    warned = [each for each in broken if each.get("severity") == "warning"]
+    failed = [each for each in broken if each not in warned]
     place = ORDER.index(stage) if stage in ORDER else len(ORDER)
     names = {"stage": stage, "part": "".join(part), "folder": str(path.parent), "place": place}
-    return {**content, **names, "failed": failed, "kept": kept, "holds": not failed}
+    return {**content, **names, "failed": failed, "warned": warned, "kept": kept, "holds": not failed}

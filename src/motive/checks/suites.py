@@ -12,6 +12,7 @@ import pandas as pd
 from motive.checks.library import FINITE, Expectation, Gate
 from motive.formats.clips import COLUMNS
 
+UNLIKELY = 0.01  # a chance below this is no chance
 SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums
 
 
@@ -120,6 +121,20 @@ def evaluation(table: pd.DataFrame, *, required: list[str]) -> list[Gate]:
     return [Gate(seen, [*_name("metric", "metrics.json has a metric twice"), _true("finite", lost)])]
 
 
+def drift(table: pd.DataFrame, *, threshold: float) -> list[Gate]:
+    """`checks.drift.distances` of two data versions: no distance above `threshold`, unless by chance.
+
+    It warns, and stops nothing.
+    """
+    table = table.assign(distance=table["distance"].where(table["chance"] < UNLIKELY, 0.0))
+    look = (
+        "look at the clips that came and went; if they are meant to be there, the next run compares with them"
+    )
+    bounds = {"column": "distance", "min_value": 0, "max_value": threshold}
+    near = Expectation("ExpectColumnValuesToBeBetween", bounds, look, "warning")
+    return [Gate(table, [near])]
+
+
 ARRAY = ("clip_id", "finite")
 STATS = ("coverage", "motion", "own_motion", "still", "camera", "motion_kind", "inlier_ratio", "brightness")
 SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
@@ -131,6 +146,7 @@ SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
     "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "ok", "reason")),
     "subset": (subset, ("clip_id", "rank", "why")),
     "evaluation": (evaluation, ("metric", "value")),
+    "drift": (drift, ("metric", "distance", "chance")),
 }
 
 

@@ -7,10 +7,11 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from motive.checks import check
+from motive.checks.drift import distances
 from motive.formats.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 from motive.formats.markdown import best_clips
 from motive.formats.profiles import read_profile
@@ -19,7 +20,9 @@ from motive.params import Params
 from motive.system import decisive, read_samples
 from motive.tracking import (
     PROFILE,
+    RECIPE,
     TABLES,
+    VERSION,
     DataVersion,
     Record,
     StageRun,
@@ -108,8 +111,8 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
 
 def _tags(lock: Lock, params: Params) -> dict[str, str]:
     tags = {
-        "data_version": out_digest(lock, f"{DATA}/pool/clips"),
-        "params_hash": hashlib.sha256(json.dumps(decisive(params), sort_keys=True).encode()).hexdigest()[:16],
+        VERSION: out_digest(lock, f"{DATA}/pool/clips"),
+        RECIPE: hashlib.sha256(json.dumps(decisive(params), sort_keys=True).encode()).hexdigest()[:16],
         "strategy": params.curation.strategy,
         "git_commit": _git_commit(),
         "model": params.model.path,
@@ -205,14 +208,20 @@ def _drift(lock: Lock, params: Params) -> dict[str, float]:
     if (now := read_profile(DATA)) is None:
         return {}
     write_table(OUT / PROFILE, now)
-    version = out_digest(lock, f"{DATA}/pool/clips")
-    before = last_profile(params.track.experiment, params.track.uri, version)
-    return {} if before is None else {f"drift/{each.column}": each.distance for each in _compare(now, before)}
-
-
-def _compare(now: pd.DataFrame, before: pd.DataFrame) -> list[Any]:
-    """Of each column, its distance: nothing, until checks has a measure of drift."""
-    return []
+    tags = _tags(lock, params)
+    before = last_profile(params.track.experiment, params.track.uri, tags[VERSION], tags[RECIPE])
+    if before is None:
+        log.info("track: no other data version with these parameters: nothing to drift from")
+        before = now.filter(["clip_id"])
+    found = distances(now, before)
+    check("drift", found, file=OUT, threshold=params.track.drift_threshold)
+    if found.empty:
+        return {}
+    here, there = set(now["clip_id"]), set(before["clip_id"])
+    numbers = dict(zip(found["metric"], found["distance"], strict=True))
+    numbers |= {"num_new": len(here - there), "num_gone": len(there - here)}
+    log.info("track: since the data version before, %(num_new)d clips came, %(num_gone)d went", numbers)
+    return {f"drift/{name}": float(value) for name, value in numbers.items()}
 
 
 # ---- what is worth looking at, or loading

@@ -29,6 +29,7 @@ KEY = "motive.key"
 ATTEMPT = "motive.attempt"
 FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
 MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
+VERSION, RECIPE = "data_version", "params_hash"  # tags: which clips, and what was done with them
 PROFILE = "profile.parquet"  # what drift is looked for in
 TABLES = "tables"  # the folder of it and of other tables, in a run's artifacts
 MAX_LOOK = 20  # runs that are looked through for a profile: older ones have none
@@ -161,9 +162,14 @@ def run_address(key: str, experiment: str, uri: str) -> tuple[str, str] | None:
         return str(run.run_name), f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
-def last_profile(experiment: str, uri: str, data_version: str) -> pd.DataFrame | None:
-    """The profile that the newest finished run of another data version has left, if one has."""
-    finished = f"attributes.status = 'FINISHED' and tags.data_version != '{data_version}'"
+def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.DataFrame | None:
+    """The profile that the newest finished run of another data version, by the same recipe, has left.
+
+    With other parameters, numbers would differ without any drift.
+    """
+    finished = (
+        f"attributes.status = 'FINISHED' and tags.{VERSION} != '{version}' and tags.{RECIPE} = '{recipe}'"
+    )
     with _client(uri) as (client, _), TemporaryDirectory() as folder:
         found = client.get_experiment_by_name(experiment)
         ids = [found.experiment_id] if found else []
