@@ -1,5 +1,6 @@
 """Real servers, a real worker, a real schedule: Prefect and MLflow on PostgreSQL, on a small world."""
 
+import json
 import os
 import shutil
 import signal
@@ -55,6 +56,12 @@ def scheduled(site: Site, worker: subprocess.Popen) -> list[FlowRun]:
 def refused(site: Site, scheduled: list[FlowRun]) -> FlowRun:
     """Queries in which nothing moves: their sketches are not ok, which an expectation forbids."""
     return site.finished(site.start("on-demand", queries="data/world/still"))
+
+
+@pytest.fixture(scope="module")
+def swept(site: Site, refused: FlowRun) -> FlowRun:
+    """Two strategies, an experiment each."""
+    return site.finished(site.start("sweep", strategies=["random", "motion_magnitude"], fraction=0.5))
 
 
 def test_the_schedule_fires_and_the_run_completes(site: Site, scheduled: list[FlowRun]) -> None:
@@ -113,7 +120,26 @@ def test_a_failed_expectation_stops_the_flow_at_its_stage(site: Site, refused: F
     assert "How to go on" in page
 
 
-def test_params_are_as_before_whatever_a_run_chose(site: Site, refused: FlowRun) -> None:
+def test_a_sweep_is_a_dvc_experiment_and_an_mlflow_run_each(site: Site, swept: FlowRun) -> None:
+    assert swept.state_name == "Completed", swept.state
+    names = ["random-seed-0-0_5", "motion_magnitude-seed-0-0_5"]
+    assert set(names) <= set(dvc(site.folder, site.env, "exp", "list", "--name-only").split())
+    runs = {run.data.tags.get("dvc_experiment"): run for run in site.runs_in_mlflow()}
+    assert [runs[name].data.tags["strategy"] for name in names] == ["random", "motion_magnitude"]
+    assert [runs[name].data.metrics["num_selected"] for name in names] == [NUM_POOL / 2] * 2
+    rows = json.loads(site.artifact("sweep"))
+    assert [row["experiment"] for row in rows] == names
+    changes = [runs[name].data.metrics["heldout_motion_loss_change"] for name in names]
+    assert [row["heldout_motion_loss_change"] for row in rows] == changes
+    for river in site.runs_of("motive")[-2:]:
+        outcomes = site.stages_of(river.id)
+        assert {stage for stage, outcome in outcomes.items() if outcome == "Ran"} == AFTER_ATTRIBUTION
+
+
+AFTER_ATTRIBUTION = {"curation", "finetuning", "evaluation", "track"}
+
+
+def test_params_are_as_before_whatever_a_run_chose(site: Site, swept: FlowRun) -> None:
     changed = subprocess.run(
         ["git", "diff", "--name-only", "params.yaml"],
         cwd=site.folder,
