@@ -27,12 +27,14 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 repro: .venv data/world/.rendered
 	dvc repro
 
+# Two processes, each file in one of them. In the order of their names: the tests with real servers, which take
+# longest, begin early.
 test: .venv
 	ruff check .
 	ruff format --check .
 	pyright
 	lint-imports
-	pytest $(PYTEST)
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-e2e: .venv
 	pytest -m e2e $(PYTEST)

@@ -2,9 +2,10 @@
 
     python benchmarks/peers.py --json peers.json
 
-On the results of a finished `make repro`: gradients of the same clips on the shipped model, projected to as
-many numbers by trak, by dattri and by Motive. Each runs in a process of its own, all in one environment, in
-turns, with a new seed each round. Influence is the cosine, fidelity its rank correlation with that of whole
+On the results of a finished `make repro`: gradients of the same clips on the shipped model, projected by
+trak, by dattri and by Motive into sketches of as many bytes (Motive's are signs, as params.yaml has them),
+and by Motive of as many numbers as well. Each runs in a process of its own, all in one environment, in turns,
+with a new seed each round. Influence is the cosine, fidelity its rank correlation with that of whole
 gradients.
 """
 
@@ -39,7 +40,7 @@ from motive.maths.plan import Plan
 from motive.params import Params, load_params
 
 ROOT = Path(__file__).parents[1]
-BITS = 32  # signs in the room of a float32
+BITS = 32  # signs in the room of a float32: 2 kB as the shipped setting
 
 
 def main(
@@ -51,7 +52,7 @@ def main(
     num_queries: Annotated[int, typer.Option(min=2, help="Query clips.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, each way once, each with a seed.")] = 3,
     kind: Annotated[str, typer.Option(help="Motive's projection; empty: of params.yaml.")] = "",
-    dim: Annotated[int, typer.Option(min=1, help="Numbers of a sketch, a power of two.")] = 512,
+    dim: Annotated[int, typer.Option(min=1, help="Numbers of a peer's sketch, a power of two.")] = 512,
 ) -> None:
     """Time, memory and fidelity of each library's sketches; print a table."""
     torch.set_num_threads(1)
@@ -92,13 +93,13 @@ def prepared(folder: Path) -> Path:
 def contenders(kind: str, dim: int) -> dict[str, tuple[str, str, int, Storage]]:
     """What runs: the contender's function, kind of projection, its length, how the pool is stored."""
     return {
-        "ours": ("ours", kind, dim, "float32"),
+        "ours": ("ours", kind, BITS * dim, "bit"),
+        "ours_numbers": ("ours", kind, dim, "float32"),
+        "ours_fastfood": ("ours", "fastfood", dim, "float32"),
         "trak": ("trak", "normal", dim, "float32"),
         "dattri": ("dattri", "normal", dim, "float32"),
         "trak_whole": ("trak_whole", "normal", dim, "float32"),
         "dattri_mask": ("dattri", "random_mask", dim, "float32"),
-        "ours_count_sketch": ("ours", "count_sketch", dim, "float32"),
-        "ours_bits": ("ours", kind, BITS * dim, "bit"),
     }
 
 

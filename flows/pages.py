@@ -52,13 +52,14 @@ def _links(params: Params) -> str:
     marker = DATA / "track" / "run.json"
     if not marker.is_file():
         return ""
-    from motive.tracking import run_address  # loads MLflow, for seconds
+    from motive.tracking import pages_of  # loads MLflow, for seconds
 
     key = json.loads(marker.read_text())["key"]
-    found = run_address(key, params.track.experiment, params.track.uri)
-    server = "" if params.track.uri else " (after `make ui`)"
-    lines = [f"**MLflow run:** [{found[0]}]({found[1]}){server}"] if found else []
-    return "\n\n".join([*lines, _data_docs()])
+    lines = [_data_docs()]
+    if found := pages_of(key, params.track.experiment, params.track.uri):
+        beside = f"[beside other runs]({found.compare})"
+        lines.insert(0, f"**MLflow run:** [{found.name}]({found.run}), {beside}{found.needs}")
+    return "\n\n".join(lines)
 
 
 def _data_docs() -> str:

@@ -311,10 +311,31 @@ def test_the_page_of_a_run_is_found(project):
     track.run(load_params())
     key = json.loads(Path("data/track/run.json").read_text())["key"]
     [run] = parents(project)
-    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    assert tracking.run_address(key, "motive", "") == (run.info.run_name, page)
-    assert tracking.run_address("0" * 32, "motive", "") is None
-    assert tracking.run_address(key, "another", "") is None
+    found = tracking.pages_of(key, "motive", "")
+    assert found is not None
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
+    assert (found.name, found.run) == (run.info.run_name, f"{page}/{run.info.run_id}")
+    assert found.compare.startswith(f"{page}?viewStateShareKey=motive&")
+    assert "make ui" in found.needs
+    assert tracking.pages_of("0" * 32, "motive", "") is None
+    assert tracking.pages_of(key, "another", "") is None
+
+
+def test_the_view_that_compares_runs_leaves_out_the_stages(project):
+    from mlflow import MlflowClient
+
+    track.run(load_params())
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    tags = client.get_experiment(run.info.experiment_id).tags
+    view = json.loads(tags["mlflow.sharedViewState.motive"])
+    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {
+        section["uuid"] for section in view["compareRunSections"]
+    }
+    found = client.search_runs([run.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
+    assert [each.info.run_id for each in found] == [run.info.run_id]
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert run.data.tags["mlflow.source.name"] == "motive track"
+    assert run.data.tags["mlflow.user"]
 
 
 def test_without_mlflow_nothing_is_lost_and_it_is_written_later(project):
@@ -472,9 +493,10 @@ def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_an
     live = track_at(server)
     assert live.returncode == 0, live.stderr
     key = json.loads(Path("data/track/run.json").read_text())["key"]
-    found = tracking.run_address(key, "motive", server)
+    found = tracking.pages_of(key, "motive", server)
     assert found
-    assert found[1].startswith(f"{server}/#/experiments/")
+    assert found.run.startswith(f"{server}/#/experiments/")
+    assert found.needs == ""
 
 
 # ---- models

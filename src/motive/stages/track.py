@@ -27,6 +27,7 @@ from motive.tracking import (
     Record,
     StageRun,
     last_profile,
+    pages_of,
     write_failure,
     write_record,
 )
@@ -74,7 +75,8 @@ def run(params: Params) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "run.json").write_text(json.dumps({"key": key}) + "\n")
     log.info("track: run %s (%s) in experiment %r", record.name, run_id, params.track.experiment)
-    log.info("track: look at it with `make ui`; compare runs by ticking two of them")
+    if pages := pages_of(key, params.track.experiment, params.track.uri):
+        log.info("track: beside other runs%s: %s", pages.needs, pages.compare)
 
 
 def fail(params: Params, stage: str, reason: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from filelock import FileLock
@@ -20,6 +20,7 @@ from motive.errors import TryAgain
 from motive.tracking.models import Measured, register
 from motive.tracking.notes import EXPERIMENT, NOTE
 from motive.tracking.numbers import log_numbers
+from motive.tracking.views import KIND, VIEW, compare_address, compare_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,6 +79,15 @@ class Record:
     files: list[tuple[Path, str]] = field(default_factory=list)  # file or folder -> artifact folder
     model: str = ""  # name in the registry; empty: there is none
     measured: Measured | None = None  # how good that model is
+
+
+class Pages(NamedTuple):
+    """A run's name and its page, the page that compares it with others, and what is needed to see them."""
+
+    name: str
+    run: str
+    compare: str
+    needs: str
 
 
 def project_root() -> Path:
@@ -142,15 +152,15 @@ def write_failure(attempt: str, name: str, tags: dict[str, str], experiment: str
             client, experiment_id, attempt, "FAILED", "RUNNING"
         )  # running: `track` was killed
         if not run_id:
-            run_id = client.create_run(experiment_id, run_name=name).info.run_id
+            run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
             client.set_tag(run_id, tag, value[:MAX_TAG])
         client.set_terminated(run_id, "FAILED")
         return run_id
 
 
-def run_address(key: str, experiment: str, uri: str) -> tuple[str, str] | None:
-    """Name and page of the run of a record, if there is one."""
+def pages_of(key: str, experiment: str, uri: str) -> Pages | None:
+    """Where a browser shows the run of a record, if there is one."""
     with _client(uri) as (client, where):
         found = client.get_experiment_by_name(experiment)
         ids = [found.experiment_id] if found else []
@@ -159,7 +169,9 @@ def run_address(key: str, experiment: str, uri: str) -> tuple[str, str] | None:
             return None
         server = where if where.startswith("http") else UI
         run = runs[0].info
-        return str(run.run_name), f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        needs = "" if server == where else " (after `make ui`)"
+        return Pages(str(run.run_name), page, compare_address(server, run.experiment_id), needs)
 
 
 def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.DataFrame | None:
@@ -214,8 +226,10 @@ def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
         raise ValueError(
             f"experiment {name!r} was deleted in MLflow: restore it there, or change track.experiment"
         )
-    if NOTE not in experiment.tags:  # what a person wrote there stays
-        client.set_experiment_tag(experiment.experiment_id, NOTE, EXPERIMENT)
+    note = EXPERIMENT.format(compare=compare_address(".", experiment.experiment_id))
+    wanted = {NOTE: note, **KIND, **experiment.tags, VIEW: compare_view()}  # what a person wrote stays
+    for tag, value in wanted.items() - experiment.tags.items():
+        client.set_experiment_tag(experiment.experiment_id, tag, value)
     return experiment.experiment_id
 
 
@@ -237,7 +251,7 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         for tag in FAILED:
             client.delete_tag(parent, tag)
     else:
-        parent = client.create_run(experiment_id, run_name=record.name, tags=own).info.run_id
+        parent = client.create_run(experiment_id, run_name=record.name, tags=_origin() | own).info.run_id
     for tag, value in record.tags.items():
         client.set_tag(parent, tag, value)
     curves = {
@@ -266,6 +280,13 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         register(client, parent, record.model, record.measured)
     client.set_terminated(parent)
     return parent
+
+
+def _origin() -> dict[str, str]:
+    """Who made a run, and from which commit, as MLflow's own functions say it."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return resolve_tags({"mlflow.source.name": "motive track"})
 
 
 def _dataset(data: DataVersion) -> "Dataset":

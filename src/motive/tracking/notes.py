@@ -5,11 +5,11 @@ NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as description
 EXPERIMENT = """\
 Each run is one data version: clips, parameters and all that was made of them. Its nested runs are the stages.
 
-**Compare.** Tick two runs and press *Compare*. `heldout_motion_loss_change` says what fine-tuning did to the
-motion loss on held-out clips: below zero is better, and it counts if `heldout_motion_loss_change_high` is
-below zero too. `heldout_plain_loss_tuned` beside `heldout_plain_loss_base` says what that cost the rest. All
-runs have the same names of metrics; those of earlier stages begin with the stage. Runs with other held-out
-clips, noise levels or masks don't compare.
+**Compare.** [Columns and charts of all runs]({compare}), the best first; or tick some and press *Compare*.
+`heldout_motion_loss_change` says what fine-tuning did to the motion loss on held-out clips: below zero is
+better, and it counts if `heldout_motion_loss_change_high` is below zero too. `heldout_plain_loss_tuned`
+beside `heldout_plain_loss_base` says what that cost the rest. All runs have the same names of metrics; those
+of earlier stages begin with the stage. Runs with other held-out clips, noise levels or masks don't compare.
 
 **Find.** `tags.strategy = "random"`, or by `tags.data_version`, `tags.model`, `tags.device`. A failed run has
 `failed_stage` and `reason`.
