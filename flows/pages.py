@@ -9,6 +9,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.commands import StageFailed, run
+from motive.checks import warnings
 from motive.formats.markdown import best_clips
 from motive.params import Params
 
@@ -19,7 +20,7 @@ WIDTH = 1200  # pixels of the picture
 
 def tell_results(outcomes: dict[str, str], params: Params) -> None:
     """Metrics, the best clips, and where to look next, as a markdown artifact."""
-    parts = [_links(params), _metrics(), _top_clips(), _picture(), _outcomes(outcomes)]
+    parts = [_links(params), _warnings(), _metrics(), _top_clips(), _picture(), _outcomes(outcomes)]
     text = "\n\n".join(part for part in parts if part)
     create_markdown_artifact(text, key="results", description="What this data version gives")
 
@@ -67,6 +68,10 @@ def _data_docs() -> str:
     return (
         f"**Data docs:** `{page.absolute()}`, and under *checks* of the MLflow run" if page.is_file() else ""
     )
+
+
+def _warnings() -> str:
+    return "\n\n".join(f"**Warning:** {html.escape(line)}" for line in warnings())
 
 
 def _metrics() -> str:

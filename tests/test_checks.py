@@ -214,6 +214,8 @@ def test_a_warning_is_said_and_stops_nothing(data: Path, caplog: pytest.LogCaptu
     text = Reader((data / "data_docs.html").read_text()).text
     assert "1 warned" in text
     assert "1 of 1 gates hold" in text
+    [line] = checks.warnings()
+    assert line.startswith("drift: 1 of 2 rows: duration (0.3). look at"), line
 
 
 def test_a_message_names_ten_rows_and_counts_the_rest() -> None:

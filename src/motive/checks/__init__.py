@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from motive.checks.library import SHOWN, outcomes
-from motive.checks.page import PAGE, write_outcomes, write_page
+from motive.checks.page import PAGE, warnings, write_outcomes, write_page
 from motive.checks.suites import STATS, SUITES
 
-__all__ = ["SHOWN", "STATS", "SUITES", "CheckFailed", "check"]
+__all__ = ["SHOWN", "STATS", "SUITES", "CheckFailed", "check", "warnings"]
 
 log = logging.getLogger("motive")
 

@@ -22,5 +22,5 @@ def distances(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name in columns:
         found: Any = ks_2samp(now[name].dropna(), before[name].dropna(), method="asymp")
-        rows.append((name, float(found.statistic), float(found.pvalue)))
+        rows.append((name, round(float(found.statistic), 6), float(found.pvalue)))
     return pd.DataFrame(rows, columns=["metric", "distance", "chance"])

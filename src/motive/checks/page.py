@@ -23,14 +23,24 @@ def write_outcomes(file: Path, gate: str, num_rows: int, found: list[Outcome]) -
 
 def write_page() -> bool:
     """Write the page anew from what lies in data/; whether there was anything to write."""
-    gates = [_gate(path) for depth in ("*", "*/*") for path in DATA.glob(f"{depth}/{NAME}")]
-    if gates:
+    if gates := _gates():
         from jinja2 import Environment, PackageLoader
 
         pages = Environment(loader=PackageLoader("motive.checks", "."), autoescape=True)
         gates.sort(key=lambda gate: (gate["holds"], not gate["warned"], gate["place"], gate["part"]))
         write_text(PAGE, pages.get_template("page.html").render(gates=gates))
     return bool(gates)
+
+
+def warnings() -> list[str]:
+    """What the gates only warn of, a line each."""
+    return [
+        f"{gate['gate']}: {each['found']}. {each['advice']}" for gate in _gates() for each in gate["warned"]
+    ]
+
+
+def _gates() -> list[dict[str, Any]]:
+    return [_gate(path) for depth in ("*", "*/*") for path in DATA.glob(f"{depth}/{NAME}")]
 
 
 def _gate(path: Path) -> dict[str, Any]:
