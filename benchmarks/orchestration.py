@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from motive.cli import PART_STAGES, STAGES, TELEMETRY_OFF
-from tests.servers import BIN, postgres, prefect_server, wait_until
+from tests.servers import BIN, free_port, postgres, prefect_api, prefect_server, wait_until
 from tests.site import LONG, dvc, make_site, worker_of
 from tests.tiny import ROOT
 
@@ -81,8 +81,9 @@ def overhead(folder: Path, rounds: int) -> dict[str, float]:
     subprocess.run(["git", "init", "--quiet"], cwd=toy, check=True)
     dvc(toy, env, "init", "--quiet")
     bare, flow = [], []
-    with postgres() as database, prefect_server(folder / "server.log", env, database("prefect")) as address:
-        env |= {"PREFECT_API_URL": address}
+    port = free_port()
+    with postgres() as database, prefect_server(folder / "server.log", env, database("prefect"), port):
+        env |= {"PREFECT_API_URL": prefect_api(port)}
         commands = {"dvc": ["-m", "dvc", "repro"], "flow": ["-m", "flows.pipeline"]}
         for n in range(rounds + 1):  # the first round warms up
             for times, command in ((bare, commands["dvc"]), (flow, commands["flow"])):

@@ -113,10 +113,9 @@ def s3(log: Path, bucket: str) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[str]:
-    """A Prefect server with PostgreSQL behind it; yields its API's address."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
+def prefect_server(log: Path, env: dict[str, str], database: str, port: int) -> Iterator[subprocess.Popen]:
+    """A Prefect server with PostgreSQL behind it, at `prefect_api(port)`."""
+    address = prefect_api(port)
     settings = {
         "PREFECT_API_URL": address,
         "PREFECT_SERVER_API_PORT": str(port),
@@ -126,7 +125,11 @@ def prefect_server(log: Path, env: dict[str, str], database: str) -> Iterator[st
     }
     with process([str(BIN / "prefect"), "server", "start"], log, {**env, **settings}) as running:
         wait_until(lambda: answers(running, f"{address}/health", log), 300, "Prefect's server is up")
-        yield address
+        yield running
+
+
+def prefect_api(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,18 @@ from ruamel.yaml import YAML
 
 from motive.formats.video import write_video
 from tests.river_project import commit, write_params, write_project
-from tests.servers import BIN, mlflow_server, postgres, prefect_server, process, s3, wait_until
+from tests.servers import (
+    BIN,
+    free_port,
+    kill_group,
+    mlflow_server,
+    postgres,
+    prefect_api,
+    prefect_server,
+    process,
+    s3,
+    wait_until,
+)
 from tests.tiny import ROOT
 
 LONG = 900  # seconds after which something hangs, and is not only slow
@@ -35,6 +47,14 @@ class Site:
     env: dict[str, str]
     client: SyncPrefectClient
     mlflow: str
+    server: subprocess.Popen
+    serve: Callable[[], subprocess.Popen]
+
+    def restart_server(self) -> None:
+        """Kill Prefect's server, which has no chance to say so, and start it anew."""
+        kill_group(self.server, signal.SIGKILL)
+        self.server.wait()
+        self.server = self.serve()
 
     def deployment(self, name: str) -> UUID:
         flow = {"nightly": "nightly", "on-demand": "motive", "sweep": "sweep"}[name]
@@ -107,7 +127,13 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
     with ExitStack() as stack:
         env |= stack.enter_context(s3(logs / "s3.log", "motive"))
         database = stack.enter_context(postgres())
-        api = stack.enter_context(prefect_server(logs / "prefect.log", env, database("prefect")))
+        port, prefect_database = free_port(), database("prefect")
+        api = prefect_api(port)
+
+        def serve() -> subprocess.Popen:
+            return stack.enter_context(prefect_server(logs / "prefect.log", env, prefect_database, port))
+
+        server = serve()
         address = stack.enter_context(
             mlflow_server(
                 logs / "mlflow.log", env, f"postgresql+psycopg2{database('mlflow')}", "s3://motive/mlflow"
@@ -119,7 +145,7 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
             subprocess.run([BIN / command[0], *command[1:]], cwd=folder, env=env, check=True)
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))
-        yield Site(folder, env, client, address)
+        yield Site(folder, env, client, address, server, serve)
 
 
 def worker_of(site: Site, log: Path):

@@ -173,7 +173,7 @@ def test_mlflow_has_the_run_and_the_failure(site: Site, refused: FlowRun) -> Non
 # ---- killed
 
 
-def test_killed_in_the_middle_of_sketches_the_next_run_gives_the_same_bytes(
+def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_the_same_bytes(
     site: Site, refused: FlowRun, worker: subprocess.Popen, tmp_path: Path
 ) -> None:
     change(site.folder, "sketches", "projection_seed", 1)
@@ -184,6 +184,7 @@ def test_killed_in_the_middle_of_sketches_the_next_run_gives_the_same_bytes(
     kill_everything(site, worker)
     made = len(set(store.glob("*/*.safetensors")) - before)
     assert made < NUM_POOL + 10, "it was killed in the middle"
+    site.restart_server()
     with worker_of(site, tmp_path / "worker.log"):
         again = site.finished(site.start("nightly"))
     assert again.state is not None
