@@ -4,6 +4,7 @@ The stages and what each needs are read from dvc.yaml, where they are written on
 and keeps the results; Prefect knows when each stage ran, how it ended and what it said.
 """
 
+import subprocess
 from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -62,7 +63,7 @@ def motive_pipeline(
     with checkout(settings(strategy, fraction, seed, model, queries)) as params:
         state = bring_up_to_date(params, stage_hours, side_by_side, experiment or "")
         if experiment:
-            say(dvc("exp", "save", "--force", "--name", experiment))
+            say(dvc("exp", "save", "--force", "--name", experiment, **signature()))
         return state
 
 
@@ -120,6 +121,14 @@ def say(lines: Iterable[str]) -> None:
     """Pass on what a command says."""
     for line in lines:
         get_run_logger().info("%s", line)
+
+
+def signature() -> dict[str, str]:
+    """Who signs an experiment, which is a commit, where nobody has told Git: a worker's machine."""
+    if subprocess.run(["git", "config", "user.email"], capture_output=True, check=False).returncode == 0:
+        return {}
+    who = {"NAME": "motive", "EMAIL": "motive@localhost"}
+    return {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
 
 
 def is_up_to_date() -> bool:

@@ -19,6 +19,7 @@ from flows.commands import STOP, StageFailed, dvc
 from flows.graph import in_order, read_graph
 from flows.pipeline import motive_pipeline
 from motive.params import load_params
+from tests.river_project import commit
 from tests.servers import wait_until
 from tests.tiny import ROOT
 
@@ -205,3 +206,13 @@ def running(pid: int) -> bool:
         "Z"
         not in subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
     )
+
+
+def test_an_experiment_is_kept_where_git_knows_nobody(toy, monkeypatch):
+    commit(toy)
+    for name, value in {"HOME": str(toy), "XDG_CONFIG_HOME": str(toy), "GIT_CONFIG_NOSYSTEM": "1"}.items():
+        monkeypatch.setenv(name, value)
+    motive_pipeline(experiment="mine")
+    assert [*dvc("exp", "list", "--name-only")] == ["mine"]
+    subprocess.run(["git", "config", "user.email", "user@example.com"], check=True)
+    assert pipeline.signature() == {}
