@@ -63,7 +63,7 @@ def motive_pipeline(
     with checkout(settings(strategy, fraction, seed, model, queries)) as params:
         state = bring_up_to_date(params, stage_hours, side_by_side, experiment or "")
         if experiment:
-            say(dvc("exp", "save", "--force", "--name", experiment, **signature()))
+            say(dvc("exp", "save", "--force", "--name", experiment, hours=1, **signature()))
         return state
 
 
