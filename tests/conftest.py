@@ -24,4 +24,5 @@ for name in (
 ):
     os.environ.pop(name, None)
 
-pytest_plugins = ("tests.model_project",)  # after the above: it loads what asks for threads
+# After the above: they load what asks for threads.
+pytest_plugins = ("tests.model_project", "tests.tracked_project")

@@ -6,6 +6,7 @@ import pytest
 
 from motive.checks import check
 from motive.checks.drift import distances
+from motive.checks.suites import UNLIKELY
 from motive.formats.profiles import COLUMNS
 
 NUM_TRIALS = 100
@@ -42,7 +43,7 @@ def test_chance_alone_is_no_drift(num_clips: int) -> None:
     alarms = 0
     for seed in range(NUM_TRIALS):
         found = distances(profile(num_clips, 2 * seed), profile(num_clips, 2 * seed + 1))
-        alarms += len(found.query("distance > @THRESHOLD and chance < 0.01"))
+        alarms += len(found.query(f"distance > {THRESHOLD} and chance < {UNLIKELY}"))
     assert alarms <= 0.02 * NUM_TRIALS * len(COLUMNS)
 
 

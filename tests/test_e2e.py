@@ -24,6 +24,7 @@ from tests.tiny import ROOT
 pytestmark = pytest.mark.e2e
 
 NUM_POOL = 12
+AFTER_ATTRIBUTION = {"curation", "finetuning", "evaluation", "track"}
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +147,6 @@ def test_mlflow_has_a_page_that_compares_runs(site: Site, swept: FlowRun) -> Non
     known = {f"metrics.`{name}`" for name in run.data.metrics} | {f"tags.`{name}`" for name in run.data.tags}
     known |= {f"params.`{name}`" for name in run.data.params} | {"tags.`failed_stage`"}
     assert set(view["selectedColumns"]) <= known
-
-
-AFTER_ATTRIBUTION = {"curation", "finetuning", "evaluation", "track"}
 
 
 def test_params_are_as_before_whatever_a_run_chose(site: Site, swept: FlowRun) -> None:

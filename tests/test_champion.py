@@ -1,0 +1,107 @@
+"""Models in the registry: which one is the champion, and how it is loaded back."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from motive.adapters.lora import add_lora, save_lora
+from motive.params import load_params
+from motive.stages import track
+from motive.tracking.models import Measured, better
+from tests.tiny import build_transformer, write_pipeline
+from tests.tracked_project import write, write_project
+
+
+def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:
+    """Losses of 50 clips; the tuned model's are lower by `shift`, more or less."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.1, 0.2, 50)
+    tuned = base - shift + 0.01 * rng.standard_normal(50)
+    names = [f"{ids}{n}" for n in range(50)]
+    columns = {"clip_id": names, "motion_loss_base": base, "motion_loss_tuned": tuned, "still": False}
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "wins", "why"),
+    [
+        (Measured(per_clip(0.02), {}), None, True, "the first that improves"),
+        (Measured(per_clip(0.0), {}), None, False, "does not improve on its base"),
+        (
+            Measured(per_clip(0.04), {}),
+            Measured(per_clip(0.02), {}),
+            True,
+            "better than the champion, version 7",
+        ),
+        (Measured(per_clip(0.02), {}), Measured(per_clip(0.04), {}), False, "not better"),
+        (Measured(per_clip(0.02), {}), Measured(per_clip(0.02), {}), False, "not better"),
+        (Measured(per_clip(0.04), {}), Measured(per_clip(0.02, "d"), {}), False, "other clips"),
+        (Measured(per_clip(0.04), {"sigmas": [0.5]}), Measured(per_clip(0.02), {}), False, "another way"),
+    ],
+)
+def test_the_champion_moves_only_if_the_evaluation_says_so(new, old, wins, why):
+    assert better(new, old, "7", "motive-tiny")[0] == wins
+    assert why in better(new, old, "7", "motive-tiny")[1]
+
+
+def test_models_are_registered_once_and_the_champion_is_the_best_yet(project):
+    from mlflow import MlflowClient
+
+    client, name = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), "motive-tiny-wan"
+    for strategy, shift in (("motive", 0.02), ("random", 0.01), ("full", 0.05)):
+        write_project(project, strategy)
+        write(project / "data/evaluation/per_clip.parquet", per_clip(shift))
+        for _ in range(2):
+            track.run(load_params())
+    versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version))
+    assert [str(version.version) for version in versions] == ["1", "2", "3"]
+    assert [str(version.description).partition(":")[0] for version in versions] == [
+        "the first that improves on its base",
+        "not better than the champion, version 1",
+        "better than the champion, version 1",
+    ]
+    assert client.get_registered_model(name).aliases["champion"] in ("3", 3)
+
+
+def load_back(project: Path, monkeypatch) -> str:
+    """Record what data/finetuning holds, and get it as README's lines do."""
+    from mlflow.artifacts import download_artifacts
+
+    write(project / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    track.run(load_params())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
+    return download_artifacts("models:/motive-tiny-wan@champion")
+
+
+def test_a_champion_is_loaded_back_by_one_line(project, monkeypatch):
+    import torch
+    from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
+
+    built = build_transformer(seed=3)
+    built.save_pretrained("data/finetuning/transformer")
+    folder = load_back(project, monkeypatch)
+    loaded = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer").state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in built.state_dict().items())
+
+
+def test_a_champion_that_is_a_lora_is_loaded_back_by_one_line(project, monkeypatch):
+    import torch
+    from diffusers import WanPipeline  # type: ignore[attr-defined]
+    from peft.utils import get_peft_model_state_dict
+
+    shutil.rmtree("data/finetuning/transformer")
+    write_pipeline(project / "model")
+    trained = WanPipeline.from_pretrained(project / "model").transformer
+    add_lora(trained, rank=2, seed=0)
+    for n, weight in enumerate(p for p in trained.parameters() if p.requires_grad):
+        torch.nn.init.normal_(weight, std=1 + n)
+    save_lora(trained, Path("data/finetuning"))
+    pipe = WanPipeline.from_pretrained(project / "model")
+    pipe.load_lora_weights(load_back(project, monkeypatch))
+    expected = get_peft_model_state_dict(trained)
+    loaded = get_peft_model_state_dict(pipe.transformer, adapter_name="default_0")
+    assert expected.keys() == loaded.keys()
+    assert all(torch.equal(value, loaded[key]) for key, value in expected.items())

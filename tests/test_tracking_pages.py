@@ -1,0 +1,176 @@
+"""What a person finds in MLflow: pages, notes, rankings, what stages cost, how far the clips have drifted."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from motive import tracking
+from motive.formats.markdown import best_clips
+from motive.formats.profiles import COLUMNS
+from motive.params import load_params
+from motive.stages import track
+from motive.system import sampled
+from motive.tracking.notes import run_note
+from tests.tiny import ROOT
+from tests.tracked_project import CLIP_IDS, parents, write
+
+
+def test_the_page_of_a_run_is_found(project):
+    track.run(load_params())
+    key = json.loads(Path("data/track/run.json").read_text())["key"]
+    [run] = parents(project)
+    found = tracking.pages_of(key, "motive", "")
+    assert found is not None
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
+    assert (found.name, found.run) == (run.info.run_name, f"{page}/{run.info.run_id}")
+    assert found.compare.startswith(f"{page}?viewStateShareKey=motive&")
+    assert "make ui" in found.needs
+    assert tracking.pages_of("0" * 32, "motive", "") is None
+    assert tracking.pages_of(key, "another", "") is None
+
+
+def test_the_view_that_compares_runs_leaves_out_the_stages(project):
+    from mlflow import MlflowClient
+
+    track.run(load_params())
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    tags = client.get_experiment(run.info.experiment_id).tags
+    view = json.loads(tags["mlflow.sharedViewState.motive"])
+    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {
+        section["uuid"] for section in view["compareRunSections"]
+    }
+    found = client.search_runs([run.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
+    assert [each.info.run_id for each in found] == [run.info.run_id]
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert run.data.tags["mlflow.source.name"] == "motive track"
+    assert run.data.tags["mlflow.user"]
+
+
+def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(project):
+    from mlflow import MlflowClient
+
+    params = load_params()
+    with sampled("masks@pool", params), sampled("curation", params):
+        pass
+    track.run(params)
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    stages = {each.info.run_name: each for each in client.search_runs([run.info.experiment_id], of_parent)}
+    costly = {name for name, each in stages.items() if "stage_seconds" in each.data.metrics}
+    assert costly == {"masks", "curation"}
+    [cpu] = client.get_metric_history(stages["masks"].info.run_id, "system/cpu_utilization_percentage")
+    taken = json.loads(Path(".motive/system/masks@pool.json").read_text())["samples"][0]["time"]
+    assert cpu.timestamp == int(taken * 1000)
+    assert not [name for name in run.data.metrics if "system/" in name or "seconds" in name]
+
+
+def test_a_note_says_what_a_run_is_and_how_to_compare(project):
+    from mlflow import MlflowClient
+
+    metrics = {"heldout_motion_loss_base": 0.2, "heldout_motion_loss_tuned": 0.1, "num_selected": 1}
+    metrics |= {"heldout_motion_loss_change": -0.1, "heldout_motion_loss_change_low": -0.2}
+    metrics |= {"heldout_motion_loss_change_high": -0.05, "num_pool": 4}
+    write(Path("data/evaluation/metrics.json"), metrics)
+    track.run(load_params())
+    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    note = run.data.tags["mlflow.note.content"]
+    assert "Strategy **motive**: 1 of 4 clips" in note
+    assert "**-0.10000** (95 % interval -0.20000 to -0.05000)" in note
+    rows = [line for line in note.splitlines() if ".mp4" in line]
+    assert [row.count("|") for row in rows] == [6, 6, 6, 6]
+    assert rows[0].startswith("| 0 | 3 | +0.200 | dd.mp4 | a &#91;cat&#93;")
+    assert "<b>" not in note
+    experiment = client.get_experiment(run.info.experiment_id)
+    named = set(re.findall(r"`(heldout_\w+)`", experiment.tags["mlflow.note.content"]))
+    assert named <= metrics.keys() | {"heldout_plain_loss_base", "heldout_plain_loss_tuned"}
+
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "ours")
+    track.fail(load_params(), "curation", "error")
+    assert client.get_experiment(experiment.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
+def test_ten_captions_of_nothing_but_markup_fit_into_a_note(tmp_path):
+    clips = pd.DataFrame({"clip_id": [str(n) for n in range(10)], "caption": "|" * 999, "video": "|" * 999})
+    write(tmp_path / "pool/clips/clips.parquet", clips)
+    ranking = clips[["clip_id"]].assign(rank=range(10), votes=1_000_000, influence=-0.123)
+    write(tmp_path / "attribution/ranking.parquet", ranking)
+    note = run_note("motion_magnitude", {}, best_clips(tmp_path, 10))
+    assert len(note) < 8000  # MLflow refuses a longer tag
+
+
+def test_a_ranking_is_read_back_by_the_line_of_the_readme(project):
+    track.run(load_params())
+    [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if "mlflow.load_table(" in line]
+    code = f"import mlflow; mlflow.set_experiment('motive'); {line}; print(*ranking['clip_id'])"
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
+
+
+def with_pool(version: str) -> None:
+    """The same project with other clips in its pool, as DVC sees it."""
+    yaml = YAML(typ="safe")
+    lock = yaml.load(Path("dvc.lock").read_text())
+    lock["stages"]["clips@pool"]["outs"][0]["md5"] = version
+    with Path("dvc.lock").open("w") as file:
+        yaml.dump(lock, file)
+
+
+def test_the_profile_of_the_data_version_before_is_found(project):
+    def last(version: str) -> list[float] | None:
+        found = tracking.last_profile("motive", "", version, recipe)
+        return None if found is None else found["duration"].tolist()
+
+    recipe = "none yet"
+    assert last("a") is None
+    for version, duration in (("a", 1.0), ("b", 2.0)):
+        with_pool(version)
+        clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
+        write(Path("data/pool/clips/clips.parquet"), clips)
+        track.run(load_params())
+    recipe = parents(project)[0].data.tags["params_hash"]
+    track.fail(load_params(), "curation", "error")  # has no profile
+    assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
+    found = tracking.last_profile("motive", "", "c", recipe)
+    assert found is not None
+    assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
+
+
+def test_drift_is_metrics_a_warning_and_a_part_of_the_page(project, caplog):
+    for version, duration in (("a", 1.0), ("b", 1.5)):
+        with_pool(version)
+        ids = [f"{version}{n:02}" for n in range(30)] + CLIP_IDS
+        for path, column in COLUMNS.items():
+            table = pd.read_parquet(Path("data") / path).iloc[:1].drop(columns="clip_id")
+            table = table.merge(pd.Series(ids, name="clip_id"), how="cross").assign(rank=range(34))
+            write(Path("data") / path, table.assign(duration=duration) if column == "duration" else table)
+        track.run(load_params())
+    found = {run.data.tags["data_version"]: run.data.metrics for run in parents(project)}
+    drift = {name: value for name, value in found["b"].items() if name.startswith("drift/")}
+    assert drift == {
+        "drift/duration": 1,
+        "drift/own_motion": 0,
+        "drift/influence": 0,
+        "drift/num_new": 30,
+        "drift/num_gone": 30,
+    }
+    assert not [name for name in found["a"] if name.startswith("drift/")]
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "1 of 3 rows: duration (1.0). What to do: look at the clips" in warning
+    page = Path("data/data_docs.html").read_text()
+    assert "1 warned" in page
+    assert "1 of 1 gates hold" in page, "it stops nothing"
+
+    params = load_params()
+    others = params.model_copy(update={"curation": params.curation.model_copy(update={"seed": 9})})
+    with_pool("c")
+    track.run(others)
+    [run] = [run for run in parents(project) if run.data.tags["data_version"] == "c"]
+    assert "drift/duration" not in run.data.metrics
+    assert "warned" not in Path("data/data_docs.html").read_text()
