@@ -47,13 +47,13 @@ def test_the_champion_moves_only_if_the_evaluation_says_so(new, old, wins, why):
     assert why in better(new, old, "7", "motive-tiny")[1]
 
 
-def test_models_are_registered_once_and_the_champion_is_the_best_yet(project):
+def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
     from mlflow import MlflowClient
 
-    client, name = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), "motive-tiny-wan"
+    client, name = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), "motive-tiny-wan"
     for strategy, shift in (("motive", 0.02), ("random", 0.01), ("full", 0.05)):
-        write_project(project, strategy)
-        write(project / "data/evaluation/per_clip.parquet", per_clip(shift))
+        write_project(finished, strategy)
+        write(finished / "data/evaluation/per_clip.parquet", per_clip(shift))
         for _ in range(2):
             track.run(load_params())
     versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version))
@@ -66,41 +66,41 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(project):
     assert client.get_registered_model(name).aliases["champion"] in ("3", 3)
 
 
-def load_back(project: Path, monkeypatch) -> str:
+def load_back(finished: Path, monkeypatch) -> str:
     """Record what data/finetuning holds, and get it as README's lines do."""
     from mlflow.artifacts import download_artifacts
 
-    write(project / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
     track.run(load_params())
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished / 'mlflow.db'}")
     return download_artifacts("models:/motive-tiny-wan@champion")
 
 
-def test_a_champion_is_loaded_back_by_one_line(project, monkeypatch):
+def test_a_champion_is_loaded_back_by_one_line(finished, monkeypatch):
     import torch
     from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
     built = build_transformer(seed=3)
     built.save_pretrained("data/finetuning/transformer")
-    folder = load_back(project, monkeypatch)
+    folder = load_back(finished, monkeypatch)
     loaded = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer").state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in built.state_dict().items())
 
 
-def test_a_champion_that_is_a_lora_is_loaded_back_by_one_line(project, monkeypatch):
+def test_a_champion_that_is_a_lora_is_loaded_back_by_one_line(finished, monkeypatch):
     import torch
     from diffusers import WanPipeline  # type: ignore[attr-defined]
     from peft.utils import get_peft_model_state_dict
 
     shutil.rmtree("data/finetuning/transformer")
-    write_pipeline(project / "model")
-    trained = WanPipeline.from_pretrained(project / "model").transformer
+    write_pipeline(finished / "model")
+    trained = WanPipeline.from_pretrained(finished / "model").transformer
     add_lora(trained, rank=2, seed=0)
     for n, weight in enumerate(p for p in trained.parameters() if p.requires_grad):
         torch.nn.init.normal_(weight, std=1 + n)
     save_lora(trained, Path("data/finetuning"))
-    pipe = WanPipeline.from_pretrained(project / "model")
-    pipe.load_lora_weights(load_back(project, monkeypatch))
+    pipe = WanPipeline.from_pretrained(finished / "model")
+    pipe.load_lora_weights(load_back(finished, monkeypatch))
     expected = get_peft_model_state_dict(trained)
     loaded = get_peft_model_state_dict(pipe.transformer, adapter_name="default_0")
     assert expected.keys() == loaded.keys()

@@ -22,15 +22,15 @@ from tests.tracked_project import parents, runs_of, write_project
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 
-def test_a_data_version_is_recorded_once_and_whole(project):
+def test_a_data_version_is_recorded_once_and_whole(finished):
     from mlflow import MlflowClient
 
     track.run(load_params())
     marker = Path("data/track/run.json").read_bytes()
     track.run(load_params())
     assert Path("data/track/run.json").read_bytes() == marker
-    (run,) = parents(project)
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    (run,) = parents(finished)
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
 
     assert run.info.status == "FINISHED"
     assert run.data.tags["strategy"] == "motive"
@@ -61,18 +61,18 @@ def test_a_data_version_is_recorded_once_and_whole(project):
     assert ranking["data"][0][:2] == ["dd", 0]  # the best first
 
 
-def test_two_strategies_compare(project):
+def test_two_strategies_compare(finished):
     track.run(load_params())
-    write_project(project, strategy="random", loss=0.7)
+    write_project(finished, strategy="random", loss=0.7)
     track.run(load_params())
-    motive, random = parents(project)
+    motive, random = parents(finished)
     assert (motive.data.tags["strategy"], random.data.tags["strategy"]) == ("motive", "random")
     assert motive.data.metrics.keys() == random.data.metrics.keys()
     assert motive.data.params.keys() == random.data.params.keys()
     assert motive.data.tags["params_hash"] != random.data.tags["params_hash"]
 
 
-def test_what_a_killed_track_left_is_replaced(project, monkeypatch):
+def test_what_a_killed_track_left_is_replaced(finished, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
@@ -81,7 +81,7 @@ def test_what_a_killed_track_left_is_replaced(project, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             track.run(load_params())
     track.run(load_params())
-    (run,) = parents(project)
+    (run,) = parents(finished)
     assert run.info.status == "FINISHED"
 
 
@@ -92,7 +92,7 @@ def test_what_a_killed_track_left_is_replaced(project, monkeypatch):
         *((step, True) for step in ("set_tag", "update_run", "delete_tag", "log_batch")),
     ],
 )
-def test_wherever_track_is_killed_one_run_is_left_in_the_end(project, monkeypatch, step, failed_before):
+def test_wherever_track_is_killed_one_run_is_left_in_the_end(finished, monkeypatch, step, failed_before):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
@@ -103,10 +103,10 @@ def test_wherever_track_is_killed_one_run_is_left_in_the_end(project, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             track.run(load_params())
     track.run(load_params())
-    assert [run.info.status for run in runs_of(project)] == ["FINISHED"]
+    assert [run.info.status for run in runs_of(finished)] == ["FINISHED"]
 
 
-def test_a_stage_that_is_left_over_does_not_change_the_key(project):
+def test_a_stage_that_is_left_over_does_not_change_the_key(finished):
     lock = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
     kept = lineage(lock, track.ENDS)
     assert "clips@old" in lock
@@ -116,13 +116,13 @@ def test_a_stage_that_is_left_over_does_not_change_the_key(project):
     assert digest(kept) != digest(lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}}, track.ENDS))
 
 
-def test_without_a_lock_it_says_what_to_run(project):
+def test_without_a_lock_it_says_what_to_run(finished):
     Path("dvc.lock").unlink()
     with pytest.raises(ValueError, match="dvc repro"):
         track.run(load_params())
 
 
-def test_an_unreachable_server_is_named_and_costs_no_results(project, monkeypatch):
+def test_an_unreachable_server_is_named_and_costs_no_results(finished, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match=r"(?s)127\.0\.0\.1:9.*data/"):
@@ -131,12 +131,12 @@ def test_an_unreachable_server_is_named_and_costs_no_results(project, monkeypatc
     assert Path("data/evaluation/metrics.json").exists()
 
 
-def test_a_deleted_experiment_is_an_error_with_a_way_out(project):
+def test_a_deleted_experiment_is_an_error_with_a_way_out(finished):
     from mlflow import MlflowClient
 
     track.run(load_params())
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    client.delete_experiment(parents(project)[0].info.experiment_id)
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    client.delete_experiment(parents(finished)[0].info.experiment_id)
     with pytest.raises(ValueError, match=r"track\.experiment"):
         track.run(load_params())
 
@@ -150,8 +150,8 @@ def test_a_temporary_copy_writes_to_the_main_project(tmp_path, monkeypatch):
     assert tracking.project_root() == tmp_path
 
 
-def test_the_store_takes_several_writers(store):
-    connection = sqlite3.connect(store)
+def test_the_store_takes_several_writers(mlflow_store):
+    connection = sqlite3.connect(mlflow_store)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -159,58 +159,58 @@ def test_the_store_takes_several_writers(store):
 # ---- failed, and gone on
 
 
-def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(project):
+def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
     params = load_params()
     for stage in ("sketches@pool", "attribution"):
         track.fail(params, stage, "error: too dark")
-    [failed] = runs_of(project)
+    [failed] = runs_of(finished)
     assert failed.info.status == "FAILED"
     assert (failed.data.tags["failed_stage"], failed.data.tags["reason"]) == (
         "attribution",
         "error: too dark",
     )
     track.run(params)
-    [run] = runs_of(project)
+    [run] = runs_of(finished)
     assert run.info.run_id == failed.info.run_id
     assert run.info.status == "FINISHED"
     assert not {"failed_stage", "reason"} & run.data.tags.keys()
     assert run.data.metrics["heldout_motion_loss_tuned"] == 0.5
 
 
-def test_another_attempt_has_a_run_of_its_own(project):
+def test_another_attempt_has_a_run_of_its_own(finished):
     track.fail(load_params(), "curation", "error")
-    write_project(project, strategy="random")
+    write_project(finished, strategy="random")
     track.run(load_params())
-    assert sorted(run.info.status for run in runs_of(project)) == ["FAILED", "FINISHED"]
+    assert sorted(run.info.status for run in runs_of(finished)) == ["FAILED", "FINISHED"]
 
 
-def test_a_failure_before_anything_was_read_is_told_too(project):
-    (project / "dvc.lock").unlink()
-    shutil.rmtree(project / "data")
+def test_a_failure_before_anything_was_read_is_told_too(finished):
+    (finished / "dvc.lock").unlink()
+    shutil.rmtree(finished / "data")
     track.fail(load_params(), "clips@pool", "x" * 100_000)
-    [failed] = runs_of(project)
+    [failed] = runs_of(finished)
     assert len(failed.data.tags["reason"]) == tracking.MAX_TAG
 
 
-def test_without_mlflow_nothing_is_lost_and_it_is_written_later(project):
+def test_without_mlflow_nothing_is_lost_and_it_is_written_later(finished):
     dead = load_params().model_copy(update={"track": load_params().track.model_copy(update={"uri": DEAD})})
     with pytest.raises(TryAgain, match=r"complete in data/.*`motive track` writes them"):
         track.run(dead)
     track.run(load_params())
-    assert len(parents(project)) == 1
+    assert len(parents(finished)) == 1
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(mlflow_store, tmp_path_factory):
     """The address of a real MLflow server."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(store, folder)
-    database = f"sqlite:///{folder / store.name}"
+    shutil.copy(mlflow_store, folder)
+    database = f"sqlite:///{folder / mlflow_store.name}"
     with mlflow_server(folder / "log", dict(os.environ), database, str(folder / "artifacts")) as address:
         yield address
 
 
-def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_answers(project, server):
+def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_answers(finished, server):
     def track_at(uri: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
         command = [sys.executable, "-c", "from motive.cli import main; main()", "track"]

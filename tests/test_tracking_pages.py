@@ -21,10 +21,10 @@ from tests.tiny import ROOT
 from tests.tracked_project import CLIP_IDS, parents, write
 
 
-def test_the_page_of_a_run_is_found(project):
+def test_the_page_of_a_run_is_found(finished):
     track.run(load_params())
     key = json.loads(Path("data/track/run.json").read_text())["key"]
-    [run] = parents(project)
+    [run] = parents(finished)
     found = tracking.pages_of(key, "motive", "")
     assert found is not None
     page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
@@ -35,11 +35,11 @@ def test_the_page_of_a_run_is_found(project):
     assert tracking.pages_of(key, "another", "") is None
 
 
-def test_the_view_that_compares_runs_leaves_out_the_stages(project):
+def test_the_view_that_compares_runs_leaves_out_the_stages(finished):
     from mlflow import MlflowClient
 
     track.run(load_params())
-    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     tags = client.get_experiment(run.info.experiment_id).tags
     view = json.loads(tags["mlflow.sharedViewState.motive"])
     assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {
@@ -52,14 +52,14 @@ def test_the_view_that_compares_runs_leaves_out_the_stages(project):
     assert run.data.tags["mlflow.user"]
 
 
-def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(project):
+def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(finished):
     from mlflow import MlflowClient
 
     params = load_params()
     with sampled("masks@pool", params), sampled("curation", params):
         pass
     track.run(params)
-    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     stages = {each.info.run_name: each for each in client.search_runs([run.info.experiment_id], of_parent)}
     costly = {name for name, each in stages.items() if "stage_seconds" in each.data.metrics}
@@ -70,7 +70,7 @@ def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(pr
     assert not [name for name in run.data.metrics if "system/" in name or "seconds" in name]
 
 
-def test_a_note_says_what_a_run_is_and_how_to_compare(project):
+def test_a_note_says_what_a_run_is_and_how_to_compare(finished):
     from mlflow import MlflowClient
 
     metrics = {"heldout_motion_loss_base": 0.2, "heldout_motion_loss_tuned": 0.1, "num_selected": 1}
@@ -78,7 +78,7 @@ def test_a_note_says_what_a_run_is_and_how_to_compare(project):
     metrics |= {"heldout_motion_loss_change_high": -0.05, "num_pool": 4}
     write(Path("data/evaluation/metrics.json"), metrics)
     track.run(load_params())
-    client, (run,) = MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), parents(project)
+    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     note = run.data.tags["mlflow.note.content"]
     assert "Strategy **motive**: 1 of 4 clips" in note
     assert "**-0.10000** (95 % interval -0.20000 to -0.05000)" in note
@@ -104,11 +104,11 @@ def test_ten_captions_of_nothing_but_markup_fit_into_a_note(tmp_path):
     assert len(note) < 8000  # MLflow refuses a longer tag
 
 
-def test_a_ranking_is_read_back_by_the_line_of_the_readme(project):
+def test_a_ranking_is_read_back_by_the_line_of_the_readme(finished):
     track.run(load_params())
     [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if "mlflow.load_table(" in line]
     code = f"import mlflow; mlflow.set_experiment('motive'); {line}; print(*ranking['clip_id'])"
-    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{finished / 'mlflow.db'}"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
 
@@ -122,7 +122,7 @@ def with_pool(version: str) -> None:
         yaml.dump(lock, file)
 
 
-def test_the_profile_of_the_data_version_before_is_found(project):
+def test_the_profile_of_the_data_version_before_is_found(finished):
     def last(version: str) -> list[float] | None:
         found = tracking.last_profile("motive", "", version, recipe)
         return None if found is None else found["duration"].tolist()
@@ -134,7 +134,7 @@ def test_the_profile_of_the_data_version_before_is_found(project):
         clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
         write(Path("data/pool/clips/clips.parquet"), clips)
         track.run(load_params())
-    recipe = parents(project)[0].data.tags["params_hash"]
+    recipe = parents(finished)[0].data.tags["params_hash"]
     track.fail(load_params(), "curation", "error")  # has no profile
     assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
     found = tracking.last_profile("motive", "", "c", recipe)
@@ -142,7 +142,7 @@ def test_the_profile_of_the_data_version_before_is_found(project):
     assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
 
 
-def test_drift_is_metrics_a_warning_and_a_part_of_the_page(project, caplog):
+def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
     for version, duration in (("a", 1.0), ("b", 1.5)):
         with_pool(version)
         ids = [f"{version}{n:02}" for n in range(30)] + CLIP_IDS
@@ -151,7 +151,7 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(project, caplog):
             table = table.merge(pd.Series(ids, name="clip_id"), how="cross").assign(rank=range(34))
             write(Path("data") / path, table.assign(duration=duration) if column == "duration" else table)
         track.run(load_params())
-    found = {run.data.tags["data_version"]: run.data.metrics for run in parents(project)}
+    found = {run.data.tags["data_version"]: run.data.metrics for run in parents(finished)}
     drift = {name: value for name, value in found["b"].items() if name.startswith("drift/")}
     assert drift == {
         "drift/duration": 1,
@@ -171,6 +171,6 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(project, caplog):
     others = params.model_copy(update={"curation": params.curation.model_copy(update={"seed": 9})})
     with_pool("c")
     track.run(others)
-    [run] = [run for run in parents(project) if run.data.tags["data_version"] == "c"]
+    [run] = [run for run in parents(finished) if run.data.tags["data_version"] == "c"]
     assert "drift/duration" not in run.data.metrics
     assert "warned" not in Path("data/data_docs.html").read_text()

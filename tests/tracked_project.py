@@ -100,7 +100,7 @@ def runs_of(folder: Path) -> list:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory) -> Path:
+def mlflow_store(tmp_path_factory) -> Path:
     """An empty sqlite store as the project makes it, once: it takes seconds."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
@@ -110,10 +110,10 @@ def store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, store) -> Path:
+def finished(tmp_path, monkeypatch, mlflow_store) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
-    shutil.copy(store, folder)
+    shutil.copy(mlflow_store, folder)
     write_project(folder)
     monkeypatch.chdir(folder)
     return folder
