@@ -48,4 +48,6 @@ def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **c
         raise CheckFailed(f"{file or name}: {len(failed)} expectations failed\n" + "\n".join(failed) + see)
     for outcome in broken:
         log.warning("%s: %s", name, str(outcome).removeprefix("- "))
-    log.info("%s: %d expectations hold for %d rows", name, len(found) - len(broken), len(table))
+    log.info(
+        "%s: %d of %d expectations hold for %d rows", name, len(found) - len(broken), len(found), len(table)
+    )
