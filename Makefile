@@ -19,6 +19,8 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Who holds a deployment's place outlives the server: else a run that is killed with it would keep it for ever.
+export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: repro test test-e2e ui server worker clean
@@ -51,7 +53,7 @@ server: .venv
 worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MOTIVE_PROJECT := $(CURDIR)
 worker: .venv
-	python -m flows.pool
+	python -m flows.ready
 	prefect --no-prompt deploy --all
 	prefect worker start --pool motive
 

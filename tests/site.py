@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class Site:
         deployment = self.client.read_deployment(self.deployment(name))
         for schedule in deployment.schedules:
             self.client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+        time.sleep(10)  # the server may be about to add the next hour's runs, which it planned before
         for run in self.client.read_flow_runs(flow_filter=_flow(name)):
             if run.state is not None and run.state.is_scheduled():
                 self.client.delete_flow_run(run.id)
@@ -141,16 +143,20 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
         )
         env |= {"PREFECT_API_URL": api, "MOTIVE_PROJECT": str(folder)}
         make_project(folder, address, env, num_pool)
-        for command in (["python", "-m", "flows.pool"], ["prefect", "--no-prompt", "deploy", "--all"]):
+        for command in (["python", "-m", "flows.ready"], ["prefect", "--no-prompt", "deploy", "--all"]):
             subprocess.run([BIN / command[0], *command[1:]], cwd=folder, env=env, check=True)
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))
         yield Site(folder, env, client, address, server, serve)
 
 
-def worker_of(site: Site, log: Path):
-    """A worker, until the end of the block."""
-    return process([str(BIN / "prefect"), "worker", "start", "--pool", "motive"], log, site.env, site.folder)
+@contextmanager
+def worker_of(site: Site, log: Path) -> Iterator[subprocess.Popen]:
+    """A worker, until the end of the block, as `make worker` starts it."""
+    subprocess.run([BIN / "python", "-m", "flows.ready"], cwd=site.folder, env=site.env, check=True)
+    command = [str(BIN / "prefect"), "worker", "start", "--pool", "motive"]
+    with process(command, log, site.env, site.folder) as running:
+        yield running
 
 
 def make_project(folder: Path, mlflow: str, env: dict[str, str], num_pool: int) -> None:

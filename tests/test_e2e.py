@@ -177,14 +177,14 @@ def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_t
     change(site.folder, "sketches", "projection_seed", 1)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
-    killed = site.start("on-demand")  # whose place Prefect keeps for five minutes: the next run is another's
+    killed = site.start("on-demand")
     wait_until(lambda: len(set(store.glob("*/*.safetensors")) - before) >= 3, LONG, "some sketches are made")
     kill_everything(site, worker)
     made = len(set(store.glob("*/*.safetensors")) - before)
     assert made < NUM_POOL + 10, "it was killed in the middle"
     site.restart_server()
     with worker_of(site, tmp_path / "worker.log"):
-        again = site.finished(site.start("nightly"))
+        again = site.finished(site.start("on-demand"))
     assert again.state is not None
     assert again.state.is_completed(), again.state.message
     of_killed = site.client.read_flow_run(killed).state

@@ -14,7 +14,7 @@ from prefect import get_client
 from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import checkout, pipeline
+from flows import checkout, dead, pipeline
 from flows.commands import STOP, StageFailed, dvc
 from flows.graph import in_order, read_graph
 from flows.pipeline import motive_pipeline
@@ -148,13 +148,22 @@ def test_params_that_a_killed_run_left_changed_are_put_back(toy):
 def test_a_run_that_was_killed_is_told_to_prefect_by_the_next(toy):
     """Its process is gone and can't say so: Prefect would believe for ever that it runs."""
     with get_client(sync_client=True) as client:
-        dead = client.create_flow_run(motive_pipeline, state=Running())
-        (toy / checkout.RUNS).mkdir(parents=True)
-        (toy / checkout.RUNS / str(dead.id)).touch()
-        (toy / checkout.RUNS / str(uuid4())).touch()  # of a server that is no more
+        killed = client.create_flow_run(motive_pipeline, state=Running())
+        (toy / dead.RUNS).mkdir(parents=True)
+        (toy / dead.RUNS / str(killed.id)).touch()
+        (toy / dead.RUNS / str(uuid4())).touch()  # of a server that is no more
         assert motive_pipeline(return_state=True).is_completed()
-        assert client.read_flow_run(dead.id).state_name == "Crashed"
-    assert not list((toy / checkout.RUNS).iterdir())
+        assert client.read_flow_run(killed.id).state_name == "Crashed"
+    assert not list((toy / dead.RUNS).iterdir())
+
+
+def test_a_worker_without_a_server_says_what_to_do():
+    env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    command = [sys.executable, "-m", "flows.ready"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Prefect server answers at http://127.0.0.1:1/api")
+    assert "`make server`" in done.stderr
 
 
 def test_a_new_stage_appears_by_itself(toy):

@@ -26,7 +26,6 @@ from motive.validation.variants import choose, make_variants
 
 log = logging.getLogger("motive")
 QUERIES = "queries"
-REMOVED_BY = ("paper", "default")  # rows whose best and worst clips are removed
 
 
 def validate(params: Params, settings: Settings, root: str = "validation") -> report.Numbers:
@@ -132,7 +131,7 @@ def _against_retraining(
     subsets = half_subsets(len(ids), settings.num_subsets, settings.seed)
     halves = [Run(tuple(ids[subset].tolist()), settings.seed) for subset in subsets]
     again = [run._replace(seed=settings.seed + 1) for run in halves[: settings.num_repeated]]
-    orders = {name: ids[pools[name].order()].tolist() for name in REMOVED_BY}
+    orders = {name: ids[pools[name].order()].tolist() for name in settings.removed_by}
     removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
     removed = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
     measured = {QUERIES: asked}

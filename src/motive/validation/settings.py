@@ -28,6 +28,10 @@ class Settings:
     loss_sigmas: tuple[float, ...] = (0.5, 0.751, 0.9)  # noise levels of the losses
     loss_noise_seeds: tuple[int, ...] = (1,)  # not the sketches' 0: nobody is right by knowing the noise
     num_heldout: int = 60  # clips that removals are measured on beside the queries
+    removed_by: tuple[str, ...] = (  # rows whose best and worst clips are removed
+        *("motion_magnitude", "pixels", "features", "no_mask", "paper"),
+        *("our_sketch", "our_mask", "four_sigmas", "centred", "preconditioned", "default"),
+    )
     removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
     removal_seeds: tuple[int, ...] = (0, 1)
     num_originals: int = 50  # clips that are corrupted in each way
@@ -44,6 +48,7 @@ SMALL = Settings(
     num_candidates=16,
     num_subsets=4,
     num_repeated=2,
+    removed_by=("paper", "default"),
     removal_seeds=(0,),
     num_heldout=10,
     num_originals=5,
