@@ -14,7 +14,8 @@ from typing import IO
 
 from flows import leash
 
-TAIL = 20  # last lines of a failed command that its error repeats
+TAIL = 200  # last lines of a command that are kept,
+SHOWN = 20  # and how many its error repeats, where none of them begins with "error:"
 POLL = 0.5  # seconds between looks at the clock and at STOP
 BARS = "30"  # seconds between two states of a progress bar: each is a line of the log
 TRY_AGAIN = 75  # EX_TEMPFAIL: what `motive` exits with where trying again may help
@@ -69,11 +70,17 @@ def run(command: list[str], hours: float, environment: dict[str, str]) -> Genera
                 tail.append(line)
                 yield line
         if code := process.wait():
-            said = "\n".join(tail)
+            said = "\n".join(_essence([*tail]))
             raise StageFailed(f"`{name}` failed:\n{said}", _may_pass(code, said))
     finally:
         process.stdin.close()  # the leash ends what still runs
         process.wait(2 * leash.GRACE + 5)
+
+
+def _essence(lines: list[str]) -> list[str]:
+    """What a failed command said of its failure."""
+    first = (n for n, line in enumerate(lines) if line.startswith("error:"))
+    return lines[next(first, -SHOWN) :]
 
 
 def _pump(stream: IO[str], lines: SimpleQueue) -> None:

@@ -35,18 +35,27 @@ def tell_failure(failure: StageFailed, params: Params) -> None:
         if failure.may_pass
         else "Mend what it names, then run again."
     )
-    text = (
-        f"## {stage} failed\n\n<pre>{html.escape(chr(10).join(lines[start:]))}</pre>\n\n"
-        f"**How to go on.** {go_on} Nothing done is lost: stages that are done stay done, and `{stage}` goes "
-        f"on at its missing shards.\n\n{_data_docs()}"
-    )
-    create_markdown_artifact(text, key="failure", description=f"{stage} failed")
-    reason = "\n".join(lines[start:])[:2000]
+    go_on += " Nothing done is lost: stages that are done stay done, and "
+    go_on += f"`{stage}` goes on at its missing shards."
+    reason = "\n".join(lines[start:])
+    _failed(stage, reason, f"{go_on}\n\n{_data_docs()}")
     try:
-        for line in run(["motive", "track", "--failed", stage, "--reason", reason], 1, {}):
+        for line in run(["motive", "track", "--failed", stage, "--reason", reason[:2000]], 1, {}):
             get_run_logger().info("%s", line)
     except StageFailed as unreachable:
         get_run_logger().warning("the failure is not in MLflow: %s", unreachable)
+
+
+def tell_of_command(failure: StageFailed) -> None:
+    """What could not be fetched or pushed, and how to go on: a markdown artifact."""
+    command, _, said = str(failure).lstrip("`").partition("` ")
+    go_on = "Nothing done is lost: mend what it names; the next run fetches, and pushes these results, too."
+    _failed(command, said, go_on)
+
+
+def _failed(what: str, said: str, go_on: str) -> None:
+    text = f"## {what} failed\n\n<pre>{html.escape(said)}</pre>\n\n**How to go on.** {go_on}"
+    create_markdown_artifact(text, key="failure", description=f"{what} failed")
 
 
 def _links(params: Params) -> str:
@@ -57,9 +66,15 @@ def _links(params: Params) -> str:
 
     key = json.loads(marker.read_text())["key"]
     lines = [_data_docs()]
-    if found := pages_of(key, params.track.experiment, params.track.uri):
+    try:
+        found = pages_of(key, params.track.experiment, params.track.uri)
+    except ValueError as unreachable:
+        get_run_logger().warning("no link to MLflow: %s", unreachable)
+        found = None
+    if found:
         beside = f"[beside other runs]({found.compare})"
-        lines.insert(0, f"**MLflow run:** [{found.name}]({found.run}), {beside}{found.needs}")
+        docs = f"[data docs]({found.run}/artifacts/checks/data_docs.html)"
+        lines.insert(0, f"**MLflow run:** [{found.name}]({found.run}), {beside}, {docs}{found.needs}")
     return "\n\n".join(lines)
 
 

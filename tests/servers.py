@@ -1,6 +1,7 @@
 """Real servers on this machine, for tests and benchmarks: PostgreSQL, Prefect, MLflow, S3."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,13 +16,24 @@ from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
+from motive.cli import TELEMETRY_OFF
+from tests.tiny import ROOT
+
 BIN = Path(sys.executable).parent
+EXPORT = re.compile(r"^export (\w+) := ([\w.]+)$", re.MULTILINE)
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def made_environment() -> dict[str, str]:
+    """As `make server` and `make worker` have it: switches that only tests set are not in it."""
+    return {name: value for name, value in os.environ.items() if name not in TELEMETRY_OFF} | dict(
+        EXPORT.findall((ROOT / "Makefile").read_text())
+    )
 
 
 def wait_until(holds: Callable[[], object], seconds: float, what: str) -> None:

@@ -27,6 +27,7 @@ from tests.servers import (
     BIN,
     free_port,
     kill_group,
+    made_environment,
     mlflow_server,
     postgres,
     prefect_api,
@@ -122,7 +123,7 @@ def _flow(name: str) -> FlowFilter:
 def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
     """PostgreSQL, S3, MLflow and Prefect, and a project deployed there; `Site.worker` is still missing."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "PREFECT_HOME": str(logs / "prefect")}
+    env = {**made_environment(), "PATH": path, "PREFECT_HOME": str(logs / "prefect")}
     watch = f"{ROOT / 'tests/watch'}{os.pathsep}{ROOT / 'src'}"
     env |= {"PYTHONPATH": watch, "WATCHED": str(logs / "watched")}
     env |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_PREFETCH_SECONDS": "3"}

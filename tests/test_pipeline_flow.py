@@ -15,8 +15,10 @@ from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import checkout, dead, pipeline
-from flows.commands import STOP, StageFailed, dvc
+from flows import nightly as of_nights
+from flows.commands import STOP, StageFailed, dvc, run
 from flows.graph import in_order, read_graph
+from flows.nightly import UNPUSHED, nightly
 from flows.pipeline import motive_pipeline
 from motive.params import load_params
 from tests.river_project import commit
@@ -82,6 +84,16 @@ def test_a_failing_stage_fails_the_flow_and_is_named(toy):
         failed.result()
     assert Path("first.txt").exists()
     assert not Path("last.txt").exists()
+
+
+def test_a_failure_is_told_from_its_error_on_however_long():
+    script = "seq 1000 1050; echo error: dark; seq 100 150; exit 1"
+    with pytest.raises(StageFailed) as failed:
+        list(run(["sh", "-c", script], 1, {}))
+    assert str(failed.value).splitlines()[1:] == ["error: dark", *map(str, range(100, 151))]
+    with pytest.raises(StageFailed) as failed:
+        list(run(["sh", "-c", "seq 100 150; exit 1"], 1, {}))
+    assert str(failed.value).splitlines()[1:] == [*map(str, range(131, 151))]
 
 
 def test_what_may_pass_is_tried_again(toy):
@@ -225,3 +237,54 @@ def test_an_experiment_is_kept_where_git_knows_nobody(toy, monkeypatch):
     assert [*dvc("exp", "list", "--name-only")] == ["mine"]
     subprocess.run(["git", "config", "user.email", "user@example.com"], check=True)
     assert pipeline.signature() == {}
+
+
+# ---- every night
+
+
+@pytest.fixture
+def upstream(toy, tmp_path_factory) -> Path:
+    """Another checkout, from which the toy gets its commits."""
+    other = tmp_path_factory.mktemp("upstream") / "other"
+    Path(".gitignore").write_text("/first.txt\n/middle.txt\n/last.txt\n/.motive\n")
+    commit(toy)
+    subprocess.run(["git", "clone", "--quiet", toy, other], check=True)
+    subprocess.run(["git", "remote", "add", "-f", "origin", other], check=True)
+    subprocess.run(["git", "remote", "set-head", "origin", "--auto"], check=True)
+    subprocess.run(["git", "branch", "--quiet", "--set-upstream-to", "origin/HEAD"], check=True)
+    return other
+
+
+def commit_elsewhere(upstream: Path, source: str) -> None:
+    (upstream / "source.txt").write_text(source)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=upstream, check=True)
+    commit(upstream)
+
+
+def test_commits_of_others_are_fetched_even_where_both_have_run(toy, upstream):
+    """Both wrote dvc.lock: first where ours was never committed, then where ours was changed."""
+    assert nightly(push=False, return_state=True).name == "Completed"
+    for source in ("from elsewhere\n", "and again\n"):
+        commit_elsewhere(upstream, source)
+        state = nightly(git_pull=True, push=False, return_state=True)
+        assert state.name == "Completed", state.message
+        assert Path("last.txt").read_text() == source * 2
+        with Path("dvc.lock").open("a") as lock:
+            lock.write("# ours\n")
+
+
+def test_what_could_not_be_pushed_is_pushed_the_next_time(toy, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(of_nights._over_the_network, "retries", 0)
+    remote = tmp_path_factory.mktemp("remote") / "store"
+    remote.write_text("no folder")
+    subprocess.run([sys.executable, "-m", "dvc", "remote", "add", "-d", "store", remote], check=True)
+    assert nightly(return_state=True).is_failed()
+    with get_client(sync_client=True) as client:
+        told = client.request("GET", "/artifacts/{key}/latest", path_params={"key": "failure"}).json()
+    assert "## dvc push --run-cache failed" in told["data"]
+    remote.unlink()
+    again = nightly(return_state=True)
+    assert (again.name, again.message) == ("UpToDate", "nothing changed, pushed")
+    assert len([*remote.rglob("*")]) > 3
+    assert not UNPUSHED.exists()
+    assert nightly(return_state=True).message == "nothing changed"
