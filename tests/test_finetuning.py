@@ -5,16 +5,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from motive.adapters import backbones, tuned
+from motive.checks import CheckFailed
 from motive.formats import checkpoints
 from motive.formats.clips import read_clips
-from motive.formats.tables import read_table
+from motive.formats.tables import read_table, write_table
 from motive.stages import finetuning, sketches
 from tests.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
 from tests.tiny import (
@@ -171,6 +174,13 @@ def test_how_often_it_is_kept_changes_no_result(copy):
     assert bytes_of(OUT) == before
 
 
+def choose(count: int) -> list[str]:
+    """Write the subset of the first clips; their ids."""
+    clip_ids = read_clips("pool")["clip_id"].tolist()[:count]
+    write_table(Path("data/curation/subset.parquet"), pd.DataFrame({"clip_id": clip_ids}))
+    return clip_ids
+
+
 def test_a_clip_without_latent_stops_the_training_by_name(copy):
     with pytest.raises(ValueError, match="clip 0123456789abcdef has no latent"):
         finetuning.train(params_of(), ["0123456789abcdef"], OUT)
@@ -180,3 +190,10 @@ def test_a_loss_that_is_no_number_stops_the_training(copy):
     with pytest.raises(ValueError, match=r"not finite at step \d+: lower finetuning.learning_rate"):
         tune(learning_rate=1e30, steps=20)
     assert not OUT.exists()
+
+
+def test_a_training_that_diverged_fails_its_stage(copy):
+    choose(3)
+    with pytest.raises(CheckFailed, match=r"loss: values to be between.*What to do: the training diverged"):
+        finetuning.run(params_of(finetuning={"learning_rate": 10.0}))
+    assert '"gate": "finetuning"' in (OUT / "checks.json").read_text()

@@ -27,7 +27,11 @@ VERSION = 1  # raise it when the same recipe comes to mean another training
 
 def run(params: Params) -> None:
     """Fine-tune on data/curation/subset.parquet; a killed run goes on at its last checkpoint."""
+    from accelerate import PartialState
+
     train(params, read_table(Path("data/curation/subset.parquet"))["clip_id"].tolist(), OUT)
+    if PartialState().is_main_process:  # it alone writes
+        _check(params.finetuning.steps)
     log.info("finetuning: look at %s; next: motive evaluation", OUT)
 
 
@@ -121,3 +125,9 @@ def _write(transformer: Any, method: str, dtype: str, out: Path) -> None:
     for path in aside.iterdir():
         os.replace(path, out / path.name)
     aside.rmdir()
+
+
+def _check(num_steps: int) -> None:
+    from motive.checks import check
+
+    check("finetuning", read_table(path := OUT / "losses.parquet"), num_steps=num_steps, file=path)
