@@ -55,10 +55,3 @@ def test_a_bucket_is_made_once(tmp_path: Path) -> None:
             [sys.executable, "-c", read], env=env, capture_output=True, text=True, check=True
         )
     assert said.stdout.split() == ["motive", "other"]
-
-
-def test_accelerate_reads_its_configuration() -> None:
-    read = "from accelerate.commands.config.config_args import load_config_from_file as load; print(load(%r))"
-    command = [sys.executable, "-c", read % str(ROOT / "deploy/accelerate.yaml")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "num_processes=8" in said

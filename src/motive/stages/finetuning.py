@@ -89,13 +89,14 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
         rng = rng_of("finetuning", f.seed, step, accelerator.process_index)
         with accelerator.autocast():
             loss = training_loss(predict, z, f.shift, rng)
-        if not torch.isfinite(loss):
+        mean: Any = accelerator.reduce(loss.detach(), "mean")  # of all processes: if one must stop, all do
+        if not torch.isfinite(mean):
             raise ValueError(f"the loss is not finite at step {step}: lower finetuning.learning_rate")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, f.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append({"step": step, "loss": float(loss.detach()), "learning_rate": f.learning_rate})
+        losses.append({"step": step, "loss": float(mean), "learning_rate": f.learning_rate})
         progress.set_postfix(loss=f"{losses[-1]['loss']:.4f}")
         if accelerator.is_main_process and (step + 1 == f.steps or (step + 1) % f.checkpointing_steps == 0):
             write_table(history, pd.DataFrame(losses))
