@@ -21,6 +21,7 @@ from tests.tiny import ROOT
 
 BIN = Path(sys.executable).parent
 EXPORT = re.compile(r"^export (\w+) := ([\w.]+)$", re.MULTILINE)
+BUCKET = ROOT / "deploy/bucket.py"
 
 
 def free_port() -> int:
@@ -115,12 +116,12 @@ def s3(log: Path, bucket: str) -> Iterator[dict[str, str]]:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     env = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
-    env |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address, "MLFLOW_S3_ENDPOINT_URL": address}
+    env |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address}
     command = [str(BIN / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
     with process(command, log, {**os.environ, **env}) as running:
         wait_until(lambda: answers(running, f"{address}/moto-api/", log), 120, "the S3 server is up")
-        make = "import boto3, sys; boto3.client('s3').create_bucket(Bucket=sys.argv[1])"
-        subprocess.run([sys.executable, "-c", make, bucket], env={**os.environ, **env}, check=True)
+        command = [sys.executable, str(BUCKET), bucket]
+        subprocess.run(command, env={**os.environ, **env}, check=True)
         yield env
 
 
@@ -149,9 +150,9 @@ def mlflow_server(log: Path, env: dict[str, str], store: str, artifacts: str) ->
     """An MLflow server with a database and a folder or bucket behind it; yields its address."""
     port = free_port()
     command = [str(BIN / "mlflow"), "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", store]
     command += ["--artifacts-destination", artifacts]
-    with process(command, log, {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as running:
+    settings = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with process(command, log, {**env, **settings}) as running:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(running, f"{address}/health", log), 300, "MLflow's server is up")
         yield address

@@ -1,12 +1,15 @@
 """What deploy/ and prefect.yaml say, held against what they must: nothing here runs a container."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.servers import s3
 from tests.tiny import ROOT
 
 COMPOSE = YAML(typ="safe").load(ROOT / "deploy/compose.yaml")
@@ -19,8 +22,16 @@ def test_every_port_listens_on_this_machine_only(name: str) -> None:
     assert not re.search(r":latest$|^[\w/]+$", service["image"]), "a version is named"
 
 
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_it_comes_back_and_shows_no_secret(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["restart"] == "unless-stopped"
+    assert not re.search("PASSWORD|SECRET", service.get("command", "")), "everybody here reads command lines"
+
+
 def test_secrets_are_empty_and_named() -> None:
-    example = dict(line.split("=") for line in (ROOT / "deploy/example.env").read_text().splitlines()[1:])
+    lines = (ROOT / "deploy/example.env").read_text().splitlines()
+    example = dict(line.split("=") for line in lines if not line.startswith("#"))
     assert example["POSTGRES_PASSWORD"] == example["AWS_SECRET_ACCESS_KEY"] == ""
     asked = set(re.findall(r"\$\{(\w+)", (ROOT / "deploy/compose.yaml").read_text()))
     assert asked <= example.keys()
@@ -34,8 +45,13 @@ def test_the_versions_of_the_servers_are_those_of_the_lock_file() -> None:
     assert f"prefect-version: {locked['prefect']}" in text
 
 
-def test_accelerate_reads_its_configuration() -> None:
-    read = "from accelerate.commands.config.config_args import load_config_from_file as load; print(load(%r))"
-    command = [sys.executable, "-c", read % str(ROOT / "deploy/accelerate.yaml")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "num_processes=8" in said
+def test_a_bucket_is_made_once(tmp_path: Path) -> None:
+    with s3(tmp_path / "log", "other") as env:
+        env = {**os.environ, **env}
+        for _ in range(2):
+            subprocess.run([sys.executable, str(ROOT / "deploy/bucket.py"), "motive"], env=env, check=True)
+        read = "import boto3; print(*sorted(b['Name'] for b in boto3.client('s3').list_buckets()['Buckets']))"
+        said = subprocess.run(
+            [sys.executable, "-c", read], env=env, capture_output=True, text=True, check=True
+        )
+    assert said.stdout.split() == ["motive", "other"]

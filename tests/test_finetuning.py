@@ -1,20 +1,25 @@
 """From chosen clips to a tuned model that a killed run does not lose."""
 
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from motive.adapters import backbones, tuned
+from motive.checks import CheckFailed
 from motive.formats import checkpoints
 from motive.formats.clips import read_clips
-from motive.formats.tables import read_table
+from motive.formats.tables import read_table, write_table
+from motive.maths.training import batch_rows, rng_of, training_loss
 from motive.stages import finetuning, sketches
 from tests.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
 from tests.tiny import (
@@ -171,6 +176,57 @@ def test_how_often_it_is_kept_changes_no_result(copy):
     assert bytes_of(OUT) == before
 
 
+LAUNCHED = """
+from motive.stages import finetuning
+from tests.model_project import params_of
+
+finetuning.run(params_of())
+"""
+
+
+def test_two_processes_of_accelerate_train_one_model(copy):
+    chosen = choose(3)
+    (copy / "launched.py").write_text(LAUNCHED)
+    config = ["--config_file", str(ROOT / "deploy/accelerate.yaml"), "--num_processes", "2"]
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", *config]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    said = subprocess.run(
+        [*command, "--main_process_port", "0", "launched.py"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr[-3000:]
+    files = {str(file.relative_to(OUT)) for file in OUT.rglob("*") if file.is_file()}
+    weights = "transformer/diffusion_pytorch_model.safetensors"
+    assert files == {"checks.json", "losses.parquet", "training.json", "transformer/config.json", weights}
+    losses = read_table(OUT / "losses.parquet")["loss"].tolist()
+    assert len(losses) == 8
+    assert all(map(math.isfinite, losses))
+    assert losses[0] == pytest.approx(sum(first_loss(chosen, rank) for rank in range(2)) / 2, rel=1e-4)
+    assert losses[7] < losses[0]
+
+
+def first_loss(clip_ids: list[str], rank: int) -> float:
+    """What one of two processes has at step 0, by hand: every second clip of a batch of four."""
+    f, model = params_of().finetuning, backbones.load_transformer(*CPU)
+    mine = [clip_ids[row] for row in batch_rows(0, 2 * f.batch_size, len(clip_ids), f.seed)[rank::2]]
+    clips = tensors_of(POOL / "latents")
+    z = torch.stack([clips[one]["latent"] for one in mine]).float()
+    text = backbones.padded([clips[one]["text"].float() for one in mine], 8)
+    with torch.no_grad():
+        rng = rng_of("finetuning", f.seed, 0, rank)
+        return training_loss(lambda z, s: backbones.velocity(model, z, s, text), z, f.shift, rng).item()
+
+
+def choose(count: int) -> list[str]:
+    """Write the subset of the first clips; their ids."""
+    clip_ids = read_clips("pool")["clip_id"].tolist()[:count]
+    write_table(Path("data/curation/subset.parquet"), pd.DataFrame({"clip_id": clip_ids}))
+    return clip_ids
+
+
 def test_a_clip_without_latent_stops_the_training_by_name(copy):
     with pytest.raises(ValueError, match="clip 0123456789abcdef has no latent"):
         finetuning.train(params_of(), ["0123456789abcdef"], OUT)
@@ -180,3 +236,10 @@ def test_a_loss_that_is_no_number_stops_the_training(copy):
     with pytest.raises(ValueError, match=r"not finite at step \d+: lower finetuning.learning_rate"):
         tune(learning_rate=1e30, steps=20)
     assert not OUT.exists()
+
+
+def test_a_training_that_diverged_fails_its_stage(copy):
+    choose(3)
+    with pytest.raises(CheckFailed, match=r"loss: values to be between.*What to do: the training diverged"):
+        finetuning.run(params_of(finetuning={"learning_rate": 10.0}))
+    assert '"gate": "finetuning"' in (OUT / "checks.json").read_text()

@@ -138,7 +138,7 @@ class Finetuning(Section):
     lora_rank: Count = Field(description="for method lora")
     learning_rate: Positive = Field(description="of AdamW")
     steps: Count = Field(description="optimiser steps")
-    batch_size: Count = Field(description="clips a step")
+    batch_size: Count = Field(description="clips a step, in each process")
     shift: Positive = Field(description="of the sigma schedule; 1: none")
     weight_decay: float = Field(ge=0, description="of AdamW")
     max_grad_norm: Positive = Field(description="gradients are clipped to this norm")

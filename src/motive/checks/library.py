@@ -12,6 +12,7 @@ import pandas as pd
 
 log = logging.getLogger("motive")
 SHOWN = 10  # failing rows that are named
+NAMES = ("clip_id", "metric", "step")  # columns that name a row, whichever a table has
 FINITE = float(np.finfo(np.float64).max)
 
 
@@ -49,7 +50,7 @@ def outcomes(gate: Gate) -> list[Outcome]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the library, none of ours
         gx, definition = _library()
-        names = [name for name in ("clip_id", "metric") if name in gate.table.columns]
+        names = [name for name in NAMES if name in gate.table.columns]
         expectations = [
             getattr(gx.expectations, kind)(**arguments, severity=severity, meta={"place": place})
             for place, (kind, arguments, _, severity) in enumerate(gate.expectations)
@@ -113,6 +114,6 @@ def _found(outcome: Any) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     """A failing row by its name, and the value that failed unless that is the name."""
-    name = row.get("clip_id", row.get("metric"))
-    values = [value for column, value in row.items() if column not in ("clip_id", "metric")]
+    name = next((row[column] for column in NAMES if column in row), None)
+    values = [value for column, value in row.items() if column not in NAMES]
     return f"{name} ({values[0]})" if values else str(name)

@@ -14,6 +14,7 @@ from motive.formats.clips import COLUMNS
 
 UNLIKELY = 0.01  # a chance below this is no chance
 SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums
+ABSURD = 100.0  # a loss; to predict nothing costs about 2, since noise and latents have variance 1 each
 
 
 def clips(table: pd.DataFrame) -> list[Gate]:
@@ -27,7 +28,7 @@ def clips(table: pd.DataFrame) -> list[Gate]:
     expectations = [
         *_name("clip_id", again),
         _true("after_the_row_above", again),
-        *(_filled(name, again) for name in ("video", "source", "motion")),
+        *(_filled(name, again) for name in ("video", "source", "motion", "sha256")),
         _filled("caption", "add the caption, or set clips.missing_caption to empty"),
         _like("clip_id", "^[0-9a-f]{16}$", again),
         _like("sha256", "^[0-9a-f]{64}$", again),
@@ -48,7 +49,7 @@ def arrays(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) 
     again = "delete this stage's folder in .motive/work and run the stage again"
     bad = "look at these clips; if one is broken, take it out of clips.source"
     ledger = _ledger(table, clips, set(failures["clip_id"]), again)
-    return [ledger, Gate(table, [*_name("clip_id", again), _true("finite", bad)])]
+    return [ledger, Gate(table, [*_name("clip_id", again), *_among("finite", [True], bad)])]
 
 
 def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
@@ -58,9 +59,9 @@ def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -
     again = "delete .motive/work/masks and run the masks stage again"
     weights = [line for name in ("min", "max", "coverage") for line in _between(name, 0, 1, again)]
     speeds = [line for name in ("motion", "own_motion") for line in _between(name, 0, None, again)]
-    words = [_among("camera", list(LABELS), again), _among("motion_kind", list(KINDS), again)]
+    words = [*_among("camera", list(LABELS), again), *_among("motion_kind", list(KINDS), again)]
     shares = [line for name in ("inlier_ratio", "brightness") for line in _between(name, 0, 1, again)]
-    expectations = [*weights, *speeds, *shares, *words, *_flag("still", again)]
+    expectations = [*weights, *speeds, *shares, *words, *_among("still", FLAG, again)]
     return [*arrays(table, clips=clips, failures=failures), Gate(table, expectations)]
 
 
@@ -70,9 +71,11 @@ def sketches(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame
     none = "every sketch is marked not ok: look at the model and at sketches.sigmas"
     ok = table["ok"].eq(True)
     norm = table["norm"].where(ok, 1.0)
-    table = table.assign(finite=table["finite"] | ~ok, norm=norm, any_ok=bool(ok.any() or table.empty))
+    table = table.assign(
+        finite=table["finite"].where(ok, True), norm=norm, any_ok=bool(ok.any() or table.empty)
+    )
     unit = _between("norm", 1 - SLACK, 1 + SLACK, again)
-    gate = Gate(table, [*_flag("ok", again), *unit, _true("any_ok", none)])
+    gate = Gate(table, [*_among("ok", FLAG, again), *unit, _true("any_ok", none)])
     return [*arrays(table, clips=clips, failures=failures), gate]
 
 
@@ -86,11 +89,11 @@ def ranking(table: pd.DataFrame, *, pool: pd.DataFrame, num_queries: int) -> lis
     table = table.assign(influence=table["influence"].mask(not_ok, 0.0))
     expectations = [
         *_name("clip_id", again),
-        *_name("rank", again),
+        _unique("rank", again),
         *_between("rank", 0, len(pool) - 1, again),
         *_between("votes", 0, num_queries, again),
         *_between("influence", -1 - SLACK, 1 + SLACK, again),
-        *_flag("ok", again),
+        *_among("ok", FLAG, again),
     ]
     return [_ledger(table, pool, set(), again), Gate(table, expectations)]
 
@@ -104,11 +107,24 @@ def subset(table: pd.DataFrame, *, pool: pd.DataFrame, num_selected: int) -> lis
         Expectation("ExpectTableRowCountToEqual", {"value": num_selected}, count),
         *_name("clip_id", again),
         _true("in_pool", foreign),
-        *_name("rank", again),
+        _unique("rank", again),
         *_between("rank", 0, len(pool) - 1, again),
         _filled("why", again),
     ]
     return [Gate(table.assign(in_pool=table["clip_id"].isin(pool["clip_id"])), expectations)]
+
+
+def finetuning(table: pd.DataFrame, *, num_steps: int) -> list[Gate]:
+    """data/finetuning/losses.parquet: each of `num_steps` steps once, its loss not absurd."""
+    again = "delete .motive/work/finetuning and run the finetuning stage again"
+    diverged = "the training diverged: lower finetuning.learning_rate or finetuning.max_grad_norm"
+    expectations = [
+        Expectation("ExpectTableRowCountToEqual", {"value": num_steps}, again),
+        _unique("step", again),
+        *_between("step", 0, num_steps - 1, again),
+        *_between("loss", 0, ABSURD, diverged),
+    ]
+    return [Gate(table, expectations)]
 
 
 def evaluation(table: pd.DataFrame, *, required: list[str]) -> list[Gate]:
@@ -126,15 +142,15 @@ def drift(table: pd.DataFrame, *, threshold: float) -> list[Gate]:
 
     It warns, and stops nothing.
     """
-    table = table.assign(distance=table["distance"].where(table["chance"] < UNLIKELY, 0.0))
+    table = table.assign(distance=table["distance"].mask(table["chance"] >= UNLIKELY, 0.0))
     look = (
         "look at the clips that came and went; if they are meant to be there, the next run compares with them"
     )
-    bounds = {"column": "distance", "min_value": 0, "max_value": threshold}
-    near = Expectation("ExpectColumnValuesToBeBetween", bounds, look, "warning")
-    return [Gate(table, [near])]
+    near = _between("distance", 0, threshold, look)
+    return [Gate(table, [each._replace(severity="warning") for each in near])]
 
 
+FLAG = [False, True]
 ARRAY = ("clip_id", "finite")
 STATS = ("coverage", "motion", "own_motion", "still", "camera", "motion_kind", "inlier_ratio", "brightness")
 SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
@@ -145,6 +161,7 @@ SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
     "sketches": (sketches, (*ARRAY, "norm", "ok")),
     "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "ok", "reason")),
     "subset": (subset, ("clip_id", "rank", "why")),
+    "finetuning": (finetuning, ("step", "loss", "learning_rate")),
     "evaluation": (evaluation, ("metric", "value")),
     "drift": (drift, ("metric", "distance", "chance")),
 }
@@ -160,7 +177,7 @@ def _ledger(table: pd.DataFrame, clips: pd.DataFrame, failed: set[str], advice: 
     states |= dict.fromkeys(known & published, "published") | dict.fromkeys(known & failed, "failed")
     states |= dict.fromkeys(published & failed, "published and failed")
     ledger = pd.DataFrame(sorted(states.items()), columns=["clip_id", "state"])
-    return Gate(ledger, [_among("state", ["published", "failed"], advice)])
+    return Gate(ledger, [_in_set("state", ["published", "failed"], advice)])
 
 
 def _filled(column: str, advice: str) -> Expectation:
@@ -168,7 +185,11 @@ def _filled(column: str, advice: str) -> Expectation:
 
 
 def _name(column: str, advice: str) -> list[Expectation]:
-    return [_filled(column, advice), Expectation("ExpectColumnValuesToBeUnique", {"column": column}, advice)]
+    return [_filled(column, advice), _unique(column, advice)]
+
+
+def _unique(column: str, advice: str) -> Expectation:
+    return Expectation("ExpectColumnValuesToBeUnique", {"column": column}, advice)
 
 
 def _between(column: str, low: float, high: float | None, advice: str) -> list[Expectation]:
@@ -181,13 +202,14 @@ def _like(column: str, regex: str, advice: str) -> Expectation:
     return Expectation("ExpectColumnValuesToMatchRegex", {"column": column, "regex": regex}, advice)
 
 
-def _among(column: str, values: list, advice: str) -> Expectation:
+def _in_set(column: str, values: list, advice: str) -> Expectation:
+    """Lets null through: for columns that a suite makes itself."""
     return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": values}, advice)
 
 
+def _among(column: str, values: list, advice: str) -> list[Expectation]:
+    return [_filled(column, advice), _in_set(column, values, advice)]
+
+
 def _true(column: str, advice: str) -> Expectation:
-    return _among(column, [True], advice)
-
-
-def _flag(column: str, advice: str) -> list[Expectation]:
-    return [_filled(column, advice), _among(column, [False, True], advice)]
+    return _in_set(column, [True], advice)

@@ -27,7 +27,11 @@ VERSION = 1  # raise it when the same recipe comes to mean another training
 
 def run(params: Params) -> None:
     """Fine-tune on data/curation/subset.parquet; a killed run goes on at its last checkpoint."""
+    from accelerate import PartialState
+
     train(params, read_table(Path("data/curation/subset.parquet"))["clip_id"].tolist(), OUT)
+    if PartialState().is_main_process:  # it alone writes
+        _check(params.finetuning.steps)
     log.info("finetuning: look at %s; next: motive evaluation", OUT)
 
 
@@ -85,13 +89,14 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
         rng = rng_of("finetuning", f.seed, step, accelerator.process_index)
         with accelerator.autocast():
             loss = training_loss(predict, z, f.shift, rng)
-        if not torch.isfinite(loss):
+        mean: Any = accelerator.reduce(loss.detach(), "mean")  # of all processes: if one must stop, all do
+        if not torch.isfinite(mean):
             raise ValueError(f"the loss is not finite at step {step}: lower finetuning.learning_rate")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, f.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append({"step": step, "loss": float(loss.detach()), "learning_rate": f.learning_rate})
+        losses.append({"step": step, "loss": float(mean), "learning_rate": f.learning_rate})
         progress.set_postfix(loss=f"{losses[-1]['loss']:.4f}")
         if accelerator.is_main_process and (step + 1 == f.steps or (step + 1) % f.checkpointing_steps == 0):
             write_table(history, pd.DataFrame(losses))
@@ -121,3 +126,9 @@ def _write(transformer: Any, method: str, dtype: str, out: Path) -> None:
     for path in aside.iterdir():
         os.replace(path, out / path.name)
     aside.rmdir()
+
+
+def _check(num_steps: int) -> None:
+    from motive.checks import check
+
+    check("finetuning", read_table(path := OUT / "losses.parquet"), num_steps=num_steps, file=path)
