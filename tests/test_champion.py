@@ -1,6 +1,8 @@
 """Models in the registry: which one is the champion, and how it is loaded back."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,62 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
         "better than the champion, version 1",
     ]
     assert client.get_registered_model(name).aliases["champion"] in ("3", 3)
+
+
+@pytest.mark.parametrize(
+    "step", ["create_model_version", "set_registered_model_alias", "set_model_version_tag"]
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_killed_track_leaves_one_version_of_a_living_run(finished, monkeypatch, step, when):
+    from mlflow import MlflowClient
+
+    real = getattr(MlflowClient, step)
+
+    def killed(*arguments, **options):
+        if when == "after":
+            real(*arguments, **options)
+        raise KeyboardInterrupt
+
+    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            track.run(load_params())
+    for _ in range(2):
+        track.run(load_params())
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    [version] = client.search_model_versions("name = 'motive-tiny-wan'")
+    assert client.get_model_version_by_alias("motive-tiny-wan", "champion").version == version.version
+    run = client.get_run(str(version.run_id))
+    assert (run.info.lifecycle_stage, run.info.status) == ("active", "FINISHED")
+
+
+@pytest.mark.parametrize("lost", ["evaluation", "run"])
+def test_a_champion_whose_results_are_gone_is_named_and_gives_way(finished, caplog, lost):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    caplog.set_level("INFO")
+    for strategy in ("motive", "random"):
+        write_project(finished, strategy)
+        write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+        track.run(load_params())
+        if strategy == "motive":
+            champion = client.get_model_version_by_alias("motive-tiny-wan", "champion")
+            artifacts = Path(
+                str(client.get_run(str(champion.run_id)).info.artifact_uri).removeprefix("file://")
+            )
+            shutil.rmtree(artifacts / "evaluation")
+            if lost == "run":
+                client.delete_run(str(champion.run_id))
+                store = f"sqlite:///{finished / 'mlflow.db'}"
+                command = ["mlflow", "gc", "--backend-store-uri", store, "--tracking-uri", store]
+                subprocess.run([sys.executable, "-m", *command], check=True)
+    new = client.get_model_version_by_alias("motive-tiny-wan", "champion")
+    assert new.version != champion.version
+    gone = f"the results of the champion, version {champion.version}, are gone; "
+    assert str(new.description).startswith(gone)
+    assert "are gone" in caplog.text
 
 
 def load_back(finished: Path, monkeypatch) -> str:

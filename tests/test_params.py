@@ -147,6 +147,13 @@ def test_a_tracker_that_lacks_something_is_told_so(tmp_path, changed, said):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_password_is_refused_and_not_repeated(tmp_path):
+    with pytest.raises(ValueError, match=r"track\.uri has a user or a password") as told:
+        loaded_with(tmp_path, "track.uri", "http://bob:s3cret@127.0.0.1:5000")
+    assert "s3cret" not in str(told.value)
+    assert loaded_with(tmp_path, "track.uri", "http://127.0.0.1:5000/@bob").track.uri.endswith("@bob")
+
+
 def test_all_mistakes_are_told_at_once(tmp_path):
     path = tmp_path / "params.yaml"
     wrong = re.sub(r"\bfps: \S+", "fps: fast", SHIPPED.read_text()).replace("workers: 2", "workers: 0")

@@ -131,6 +131,20 @@ def test_an_unreachable_server_is_named_and_costs_no_results(finished, monkeypat
     assert Path("data/evaluation/metrics.json").exists()
 
 
+@pytest.mark.parametrize(
+    "address", ["http://bob:s3cret@127.0.0.1:9", "postgresql+psycopg2://bob:s3cret@127.0.0.1:9/mlflow"]
+)
+def test_nobody_reads_a_password_where_a_server_does_not_answer(finished, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    with pytest.raises(TryAgain) as told:
+        track.run(load_params())
+    assert "127.0.0.1:9" in str(told.value)
+    assert "bob" not in str(told.value)
+    assert "s3cret" not in str(told.value)
+
+
 def test_a_deleted_experiment_is_an_error_with_a_way_out(finished):
     from mlflow import MlflowClient
 
@@ -160,10 +174,16 @@ def test_the_store_takes_several_writers(mlflow_store):
 
 
 def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
-    params = load_params()
+    from mlflow import MlflowClient
+
+    params, store = load_params(), MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    Path("data/data_docs.html").write_text("which expectation failed")
     for stage in ("sketches@pool", "attribution"):
         track.fail(params, stage, "error: too dark")
     [failed] = runs_of(finished)
+    assert [each.path for each in store.list_artifacts(failed.info.run_id, "checks")] == [
+        "checks/data_docs.html"
+    ]
     assert failed.info.status == "FAILED"
     assert (failed.data.tags["failed_stage"], failed.data.tags["reason"]) == (
         "attribution",

@@ -206,6 +206,9 @@ class Params(Section):
         if (dim := self.sketches.dim) < 8 or dim & (dim - 1):
             raise ValueError(f"sketches.dim is {dim}: must be a power of two, at least 8")
         self._tracker_has_all()
+        if "@" in self.track.uri.partition("//")[2].partition("/")[0]:
+            where = "leave it empty and set MLFLOW_TRACKING_URI in the environment"
+            raise ValueError(f"track.uri has a user or a password in it, which MLflow would record: {where}")
         return self
 
     def _tracker_has_all(self) -> None:

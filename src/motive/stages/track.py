@@ -36,6 +36,7 @@ from motive.tracking.notes import NOTE, run_note
 
 DATA = Path("data")
 OUT = DATA / "track"
+DOCS: tuple[Path, str] = (DATA / "data_docs.html", "checks")  # and its folder in MLflow
 # All that matters leads to one of these.
 ENDS = [f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")]
 MODEL = ("transformer", "pytorch_lora_weights.safetensors")  # what a user can load
@@ -89,7 +90,8 @@ def fail(params: Params, stage: str, reason: str) -> None:
     name = attempt(lock, params)
     tags = _tags(lock, params) | {"failed_stage": stage, "reason": reason}
     title = f"{params.curation.strategy}-{name[:8]}"
-    run_id = write_failure(name, title, tags, params.track.experiment, params.track.uri)
+    docs = [DOCS] if DOCS[0].is_file() else []
+    run_id = write_failure(name, title, tags, docs, params.track.experiment, params.track.uri)
     log.info("track: %s failed; run %s (%s) says so", stage, title, run_id)
 
 
@@ -252,7 +254,7 @@ def _files() -> list[tuple[Path, str]]:
         (DATA / "evaluation" / PER_CLIP, FOLDER),
         (OUT / MEASURED, FOLDER),
         (OUT / PROFILE, TABLES),
-        (DATA / "data_docs.html", "checks"),
+        DOCS,
     ]
     files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]
     for which in ("base", "tuned"):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +35,7 @@ VERSION, RECIPE = "data_version", "params_hash"  # tags: which clips, and what w
 PROFILE = "profile.parquet"  # what drift is looked for in
 TABLES = "tables"  # the folder of it and of other tables, in a run's artifacts
 MAX_LOOK = 20  # runs that are looked through for a profile: older ones have none
+CREDENTIALS = re.compile(r"//[^/@\s]*@")
 UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
 
 log = logging.getLogger("motive")
@@ -108,6 +110,11 @@ def tracking_uri(uri: str) -> str:
     return f"sqlite:///{store}"
 
 
+def without_credentials(text: str) -> str:
+    """Addresses in a text as anybody may read them."""
+    return CREDENTIALS.sub("//", text)
+
+
 def _make_store(store: Path) -> None:
     """Make the tables aside and rename: parallel first users would each make them, and crash."""
     if store.exists():
@@ -135,12 +142,19 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
         for run in found:
             if run.info.status == "FINISHED":
                 log.info("track: MLflow has this data version already: run %s", run.info.run_name)
-                return run.info.run_id
+                run_id = run.info.run_id
+                break
             _delete(client, experiment_id, run.info.run_id)
-        return _write(client, experiment_id, record)
+        else:
+            run_id = _write(client, experiment_id, record)
+        if record.model and record.measured:  # of a finished run only: no other may be thrown away
+            register(client, run_id, record.model, record.measured)
+        return run_id
 
 
-def write_failure(attempt: str, name: str, tags: dict[str, str], experiment: str, uri: str) -> str:
+def write_failure(
+    attempt: str, name: str, tags: dict[str, str], files: list[tuple[Path, str]], experiment: str, uri: str
+) -> str:
     """Write that a run failed before there were results; its run goes on when the attempt succeeds.
 
     Raises:
@@ -155,6 +169,8 @@ def write_failure(attempt: str, name: str, tags: dict[str, str], experiment: str
             run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
             client.set_tag(run_id, tag, value[:MAX_TAG])
+        for path, folder in files:
+            client.log_artifact(run_id, str(path), folder)
         client.set_terminated(run_id, "FAILED")
         return run_id
 
@@ -167,10 +183,10 @@ def pages_of(key: str, experiment: str, uri: str) -> Pages | None:
         runs = client.search_runs(ids, f"tags.`{KEY}` = '{key}'") if ids else []
         if not runs:
             return None
-        server = where if where.startswith("http") else UI
+        server = without_credentials(where) if where.startswith("http") else UI
         run = runs[0].info
         page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-        needs = "" if server == where else " (after `make ui`)"
+        needs = "" if where.startswith("http") else " (after `make ui`)"
         return Pages(str(run.run_name), page, compare_address(server, run.experiment_id), needs)
 
 
@@ -199,14 +215,16 @@ def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # not minutes of silence
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError  # of a database that does not answer
 
     where = tracking_uri(uri)
     try:
         yield MlflowClient(where), where
-    except MlflowException as error:
+    except (MlflowException, OperationalError) as error:
+        said = without_credentials(f"MLflow at {where} did not take the results: {str(error)[:500]}")
         raise TryAgain(
-            f"MLflow at {where} did not take the results: {str(error)[:500]}\n"
-            "They are complete in data/. Mend that, or change track.uri; `motive track` writes them then."
+            f"{said}\nThey are complete in data/. Mend that, or change track.uri; "
+            "`motive track` writes them then."
         ) from error
 
 
@@ -276,8 +294,6 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
         log_numbers(client, child, stage.params, stage.metrics, stage.curves, stage.samples)
         client.set_terminated(child)
-    if record.model and record.measured:
-        register(client, parent, record.model, record.measured)
     client.set_terminated(parent)
     return parent
 

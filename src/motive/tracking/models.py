@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
+DECIDED = "motive.decided"  # tag of a version that was held against the champion
 MEASURED = "measured.json"  # how the losses of per_clip.parquet were measured
 PER_CLIP = "per_clip.parquet"
 FOLDER = "evaluation"  # of the two, in a run's artifacts
@@ -70,7 +71,8 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
     """
     from mlflow.exceptions import MlflowException
 
-    if client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    if found and DECIDED in found[0].tags:
         return
     try:
         client.create_registered_model(name)
@@ -80,14 +82,18 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
     champion = _champion(client, name)
     old = _read(client, champion.run_id or "") if champion else None
     wins, why = better(measured, old, str(champion.version) if champion else "", name)
+    if champion and not old:
+        why = f"the results of the champion, version {champion.version}, are gone; {why}"
     source = f"runs:/{run_id}/model"
-    number = str(client.create_model_version(name, source, run_id, description=why).version)
+    version = found[0] if found else client.create_model_version(name, source, run_id, description=why)
+    number = str(version.version)
     if wins:
         client.set_registered_model_alias(name, CHAMPION, number)
         log.info("track: %s version %s is champion: %s", name, number, why)
     else:
         kept = f"version {champion.version} stays champion" if champion else "none is champion"
         log.info("track: %s version %s, %s: %s", name, number, kept, why)
+    client.set_model_version_tag(name, number, DECIDED, "true")  # last: a killed `track` decides again
 
 
 def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
@@ -95,7 +101,18 @@ def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
     return client.get_model_version(name, number) if number else None
 
 
-def _read(client: "MlflowClient", run_id: str) -> Measured:
+def _read(client: "MlflowClient", run_id: str) -> Measured | None:
+    """What a run's model was measured at, unless somebody has thrown it away."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        there = {Path(each.path).name for each in client.list_artifacts(run_id, FOLDER)}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        there = set()
+    if not {PER_CLIP, MEASURED} <= there:
+        return None
     with TemporaryDirectory() as folder:
         place = Path(client.download_artifacts(run_id, FOLDER, folder))
         per_clip = pd.read_parquet(place / PER_CLIP).query("not still")
