@@ -25,7 +25,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import motion_real, motion_speed
-from motive.adapters.backbones import read_strides
+from motive.adapters.model_folder import read_strides
 from motive.formats import shards
 from motive.formats.video import write_video
 from motive.maths.motion_mask import to_latent_frames

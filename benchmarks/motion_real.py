@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from motive.adapters.backbones import read_strides
+from motive.adapters.model_folder import read_strides
 from motive.formats.panels import describe, read_panels
 from motive.formats.pictures import motion_sheet, write_png
 from motive.formats.shards import locate, read_clip_tensors

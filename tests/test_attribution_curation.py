@@ -115,6 +115,28 @@ def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(
     assert not any(table["reason"][:3])
 
 
+def test_segments_add_up_to_the_ranking_which_names_the_one_that_adds_most(pool):
+    of, clips = {}, read_table(Path("data/pool/clips/clips.parquet"))
+    for n, (one, motion) in enumerate(zip(clips["clip_id"], clips["motion"], strict=True)):
+        clip = stored(motion, n)
+        share = torch.tensor([0.2, 0.8] if n % 2 else [0.9, 0.1])[:, None, None]
+        of[one] = clip | {"segments": (share * clip["sketch"]).half()}
+    told = SAME | {"segments": 2, "time_stride": 4}
+    write_stage("pool", Recipe("sketches", 1, told, {"latents": "abc"}), of)
+    write_sketches("queries", ["roll", "spin"], Recipe("sketches", 1, told, {"latents": "abc"}))
+    attribution.run(small_params())
+    parts, table = read_table(Path("data/attribution/segments.parquet")), ranking().set_index("clip_id")
+    np.testing.assert_allclose(
+        parts.groupby("clip_id")["influence"].sum(), table["influence"].sort_index(), atol=2e-3
+    )
+    assert parts[["start", "end"]].drop_duplicates().to_numpy().tolist() == [[0, 0.1], [0.1, 0.5]]
+    for n, one in enumerate(of):
+        best = table.loc[one]
+        if best["influence"] > 0:
+            assert (best["segment_start"], best["segment_end"]) == ((0.1, 0.5) if n % 2 else (0, 0.1))
+            assert best["segment_influence"] > 0.7 * best["influence"]
+
+
 def test_the_same_input_gives_the_same_bytes(pool):
     def written():
         attribution.run(small_params())

@@ -104,14 +104,42 @@ def test_much_damping_is_centred():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_segments_add_up_to_their_clip(method):
+@pytest.mark.parametrize(("storage", "near"), [("float32", 1e-5), ("float16", 1e-3), ("int8", 2e-2)])
+def test_segments_add_up_to_their_clip(method, storage, near):
     rng = torch.Generator().manual_seed(3)
     parts = torch.randn(20, 4, 2, 16, generator=rng)
     length = parts.sum(1, keepdim=True).norm(dim=-1, keepdim=True) * 2**0.5
-    pool, queries, ok = unit(parts.sum(1)), sketches(5, 1), all_ok(20)
+    pool, queries, ok = pack(parts.sum(1), storage), sketches(5, 1), all_ok(20)
     how = measure(pool, ok, method)
     added = segment_influence(parts / length, queries, how)
-    torch.testing.assert_close(added.sum(1), influence(pool, queries, ok, how).mean(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(added.sum(1), influence(pool, queries, ok, how).mean(1), atol=near, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "least"), [("cosine", 0.995), ("centred", 0.992), ("preconditioned", 0.9)]
+)
+def test_signs_rank_as_full_numbers_do_though_clips_have_something_in_common(method, least):
+    rng = torch.Generator().manual_seed(0)
+    shared, topics = torch.randn(2, 4096, generator=rng), torch.randn(30, 2, 4096, generator=rng)
+
+    def clips(count: int) -> torch.Tensor:
+        of, much = torch.randint(30, (count,), generator=rng), torch.rand(count, 1, 1, generator=rng)
+        return unit(torch.randn(count, 2, 4096, generator=rng) + topics[of] + much * shared)
+
+    whole, queries, ok = clips(300), clips(20), all_ok(300)
+    signs = pack(whole, "bit")
+    exact, found = (influence(pool, queries, ok, measure(pool, ok, method)) for pool in (whole, signs))
+    assert cosine_similarity(exact - exact.mean(0), found - found.mean(0), dim=0).mean() > least
+
+
+@pytest.mark.parametrize("length", [0.2, 0.6])
+def test_the_mean_of_sketches_is_known_from_their_signs(length):
+    rng = torch.Generator().manual_seed(0)
+    shared = length * unit(torch.randn(1, 3, 1024, generator=rng))
+    around = (1 - length**2) ** 0.5 * unit(torch.randn(4000, 3, 1024, generator=rng))
+    found = room._before_signs(unpack(pack(shared + around, "bit")).mean(0))
+    assert cosine_similarity(found.flatten(), shared.flatten(), dim=0) > 0.99
+    assert found.norm() == pytest.approx(length, rel=0.02)
 
 
 @pytest.mark.parametrize(

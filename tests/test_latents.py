@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.formats.clips import read_clips
 from motive.formats.shards import read_manifest
 from motive.formats.tables import read_table
@@ -43,7 +43,7 @@ def config(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("time", "frames"), [(1, 13), (2, 7), (4, 4)])
 def test_the_latent_has_a_frame_for_the_first_and_for_each_stride(config, time, frames):
-    assert backbones.latent_shape(config(time, 8), 13, 32, 48) == (4, frames, 4, 6)
+    assert model_folder.latent_shape(config(time, 8), 13, 32, 48) == (4, frames, 4, 6)
 
 
 @pytest.mark.parametrize("time", [1, 2, 4])
@@ -51,30 +51,30 @@ def test_the_latent_has_a_frame_for_the_first_and_for_each_stride(config, time, 
 def test_frames_that_do_not_fit_are_refused_with_a_number_that_does(config, time, num_frames):
     model = config(time, 8)
     with pytest.raises(ValueError, match=f"clips.num_frames: {num_frames} does not fit") as error:
-        backbones.latent_shape(model, num_frames, 32, 32)
+        model_folder.latent_shape(model, num_frames, 32, 32)
     better = int(str(error.value).split()[-1])
     assert better >= 2
-    backbones.latent_shape(model, better, 32, 32)
+    model_folder.latent_shape(model, better, 32, 32)
 
 
 @pytest.mark.parametrize(("height", "width", "named"), [(40, 32, "height: 40"), (32, 50, "width: 50")])
 def test_sizes_that_do_not_fit_are_refused(config, height, width, named):
     with pytest.raises(ValueError, match=f"clips.{named} does not fit .* multiple of 16"):
-        backbones.latent_shape(config(4, 8), 5, height, width)
+        model_folder.latent_shape(config(4, 8), 5, height, width)
 
 
 def test_what_is_no_model_is_refused_by_name(project, tmp_path):
     with pytest.raises(ValueError, match=r"model.path: nobody/nothing is no folder"):
-        backbones.latent_shape("nobody/nothing", 5, 32, 32)
+        model_folder.latent_shape("nobody/nothing", 5, 32, 32)
     with pytest.raises(ValueError, match=r"is not a diffusers folder: .*model_index.json is missing"):
-        backbones.latent_shape(str(tmp_path), 5, 32, 32)
+        model_folder.latent_shape(str(tmp_path), 5, 32, 32)
     with pytest.raises(ValueError, match=r"is not a diffusers folder: .*tokenizer is missing"):
-        backbones.fingerprint(str(tmp_path), "tokenizer")
+        model_folder.fingerprint(str(tmp_path), "tokenizer")
 
 
 def test_a_fingerprint_is_of_the_parts_it_names(copy):
     def prints() -> tuple[str, str]:
-        return backbones.fingerprint("model", "vae"), backbones.fingerprint("model", "transformer")
+        return model_folder.fingerprint("model", "vae"), model_folder.fingerprint("model", "transformer")
 
     before = prints()
     build_transformer(seed=5).half().save_pretrained("model/transformer")
@@ -89,7 +89,7 @@ def test_a_clip_becomes_a_latent_and_the_latent_a_clip(project):
     vae = backbones.load_vae("model", "cpu")
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     latent = backbones.encode_video(vae, frames)
-    assert latent.shape == SHAPE == backbones.latent_shape("model", 5, 32, 32)
+    assert latent.shape == SHAPE == model_folder.latent_shape("model", 5, 32, 32)
     assert backbones.decode_video(vae, latent).shape == frames.shape
     assert torch.equal(backbones.encode_video(vae, frames), latent)  # the mode, not a draw
 

@@ -111,6 +111,7 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
         ("optical_flow.stride", 5, "is 5: must divide clips.height 64"),
         ("sketches.dim", 1000, "is 1000: must be a power of two"),
         ("sketches.dim", 4, "is 4: must be a power of two, at least 8"),
+        ("sketches.segments", 4, "is 4 and sketches.storage bit: set sketches.storage to float16"),
         ("optical_flow.tracker", "alltraker", "allowed: dis | raft | alltracker (did you mean alltracker?)"),
         ("optical_flow.device", "gpu", "is 'gpu': allowed: text like"),
     ],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from motive.adapters.backbones import load_vae, read_strides
+from motive.adapters.backbones import load_vae
+from motive.adapters.model_folder import read_strides
 from motive.maths.motion_mask import to_latent_frames
 from tests.tiny_backbones import ltx_vae, wan_21_vae, wan_22_vae
 

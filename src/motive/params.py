@@ -205,6 +205,9 @@ class Params(Section):
             raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
         if (dim := self.sketches.dim) < 8 or dim & (dim - 1):
             raise ValueError(f"sketches.dim is {dim}: must be a power of two, at least 8")
+        if (segments := self.sketches.segments) > 1 and self.sketches.storage == "bit":
+            wanted = "set sketches.storage to float16: the signs of parts don't add up to those of their clip"
+            raise ValueError(f"sketches.segments is {segments} and sketches.storage bit: {wanted}")
         self._tracker_has_all()
         if "@" in self.track.uri.partition("//")[2].partition("/")[0]:
             where = "leave it empty and set MLFLOW_TRACKING_URI in the environment"

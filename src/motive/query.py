@@ -20,7 +20,7 @@ from motive.formats.video import BadClip, stream_frames
 from motive.maths.camera_motion import LABELS
 from motive.maths.influence import influence, measure
 from motive.params import Params
-from motive.stages import latents, masks, optical_flow, sketches
+from motive.stages import attribution, latents, masks, optical_flow, sketches
 
 log = logging.getLogger("motive")
 POOL = Path("data/pool")
@@ -78,13 +78,16 @@ def _sketch(
 def _ranked(sketch: torch.Tensor, params: Params) -> pd.DataFrame:
     clip_ids, stored = read_stacked(POOL / "sketches", "sketch")
     ok = read_stacked(POOL / "sketches", "ok")[1]
-    how = params.attribution
-    found = influence(stored, sketch[None], ok, measure(stored, ok, how.method, how.damping))[:, 0].numpy()
+    how, pool = params.attribution, read_clips("pool")
+    measured = measure(stored, ok, how.method, how.damping)
+    found = influence(stored, sketch[None], ok, measured)[:, 0].numpy()
     rows = ok.nonzero()[:, 0].numpy()
     rows = rows[np.argsort(-found[rows], kind="stable")]
     table = pd.DataFrame({"rank": range(len(rows)), "influence": found[rows]})
     table["clip_id"] = np.array(clip_ids)[rows]
-    return table.merge(read_clips("pool"), on="clip_id", how="left")
+    fine = pool["clip_id"].isin(table["clip_id"]).to_numpy()
+    segments = attribution.segment_table(pool, sketch[None], measured, fine, params.clips)
+    return attribution.with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
 
 
 def _picture(table: pd.DataFrame, video: Path, caption: str, params: Params) -> np.ndarray:
@@ -92,8 +95,7 @@ def _picture(table: pd.DataFrame, video: Path, caption: str, params: Params) -> 
     clips = params.clips
 
     def strip(row: Any) -> Strip:
-        frames = clip_strip(clip_path(row), clip_span(row), clips)
-        return Strip(frames, f"rank {row.rank}, influence {row.influence:+.3f}\n{row.caption}")
+        return Strip(clip_strip(clip_path(row), clip_span(row), clips), attribution.words_of(row))
 
     asked = Strip(clip_strip(video, {}, clips), caption)
     best = [strip(row) for row in table.head(PICTURED).itertuples()]

@@ -5,122 +5,36 @@ Loading is the same for all; what a family does in its own way is in its module:
 Heavy imports are inside functions: the command line must start fast.
 """
 
-import hashlib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from motive.adapters.experts import NAMES, Experts, parts
-from motive.adapters.families import FAMILIES, family_of
+from motive.adapters.families import family_of
+from motive.adapters.model_folder import boundary_ratio, local_folder, read_index, strides_of
 
 FPS = 25.0  # of a clip, where nobody says
-
-
-# ---- the folder
-
-
-def local_folder(path: str) -> Path:
-    """The folder of a model: itself, or the local copy of a hub id, fetched if it must be.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        # Not what lies beside the folders: of LTX-Video that would be all its versions.
-        return Path(snapshot_download(path, allow_patterns=["model_index.json", "*/*"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ValueError(
-            f"model.path: {path} is no folder, and no model of that name was found: {error}"
-        ) from error
-
-
-def fingerprint(path: str, *names: str) -> str:
-    """A hash of these parts of a model: names, sizes, and the first and last MiB of each file.
-
-    A second expert belongs to the transformer, and so does where it begins.
-
-    Raises:
-        ValueError: a part is missing.
-    """
-    digest = hashlib.sha256()
-    if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
-        names = (*names, NAMES[1])
-        digest.update(f"boundary_ratio {_index(path)['boundary_ratio']}".encode())
-    for part in names:
-        folder = local_folder(path) / part
-        if not folder.is_dir():
-            raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
-        for file in sorted(file for file in folder.iterdir() if file.is_file()):
-            digest.update(f"{part}/{file.name}/{file.stat().st_size}".encode())
-            with file.open("rb") as stream:
-                digest.update(stream.read(1 << 20))
-                stream.seek(max(0, file.stat().st_size - (1 << 20)))
-                digest.update(stream.read())
-    return digest.hexdigest()[:16]
-
-
-def _json(path: str, name: str) -> dict[str, Any]:
-    file = local_folder(path) / name
-    if not file.is_file():
-        raise ValueError(f"model.path: {path} is not a diffusers folder: {file} is missing")
-    return json.loads(file.read_text())
-
-
-def _index(path: str) -> dict[str, Any]:
-    index = _json(path, "model_index.json")
-    if index["_class_name"] not in FAMILIES:
-        known = ", ".join(name for name in FAMILIES if name.endswith("Pipeline"))
-        raise ValueError(f"model.path: {path} is for {index['_class_name']}; supported: {known}")
-    return index
-
-
-def read_strides(path: str) -> tuple[int, int]:
-    """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
-    return strides_of(_json(path, "vae/config.json"))
-
-
-def strides_of(vae: Any) -> tuple[int, int]:
-    """The same, of a VAE's config."""
-    if "spatio_temporal_scaling" in vae:  # LTX: every such block halves both, if nothing else is said
-        halved = 2 ** sum(vae["spatio_temporal_scaling"])
-        time, space = (vae.get(f"{kind}_compression_ratio") for kind in ("temporal", "spatial"))
-        return time or vae["patch_size_t"] * halved, space or vae["patch_size"] * halved
-    return vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8)
-
-
-def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """[C,T,h,w] of a clip's latent.
-
-    Raises:
-        ValueError: the model is of no known family, or frames or sizes don't fit it.
-    """
-    family, (time, space) = FAMILIES[_index(path)["_class_name"]], read_strides(path)
-    configs = _json(path, "vae/config.json"), _json(path, "transformer/config.json")
-    channels, frames, *multiples = family.fitting(*configs, (time, space))
-    if (num_frames - 1) % frames:
-        better = max(num_frames // frames, 1) * frames + 1
-        raise ValueError(
-            f"clips.num_frames: {num_frames} does not fit {path}; use {frames}n+1, e.g. {better}"
-        )
-    for name, size, multiple in zip(("height", "width"), (height, width), multiples, strict=True):
-        if size % multiple:
-            raise ValueError(f"clips.{name}: {size} does not fit {path}; use a multiple of {multiple}")
-    return channels, 1 + (num_frames - 1) // time, height // space, width // space
 
 
 def torch_dtype(name: str) -> torch.dtype:
     """float32, bfloat16 or float16 by name."""
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+@contextmanager
+def _loading(folder: Path, part: str) -> Iterator[None]:
+    """What diffusers and transformers say of a part that has no weights, or damaged ones, and where it is."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"model.path: {folder / part} can't be loaded: {error}") from error
 
 
 # ---- video <-> latent
@@ -130,7 +44,9 @@ def load_vae(path: str, device: str) -> Any:
     """The frozen VAE in float32: it is small, and its halves are visible."""
     from diffusers import AutoModel  # type: ignore[attr-defined]
 
-    vae: Any = AutoModel.from_pretrained(str(local_folder(path)), subfolder="vae", dtype=torch.float32)
+    folder = local_folder(path)
+    with _loading(folder, "vae"):
+        vae: Any = AutoModel.from_pretrained(str(folder), subfolder="vae", dtype=torch.float32)
     return vae.to(device).eval().requires_grad_(False)
 
 
@@ -164,10 +80,13 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
     """The tokenizer and the frozen encoder."""
     from transformers import AutoModelForTextEncoding, AutoTokenizer
 
-    encoder: Any = AutoModelForTextEncoding.from_pretrained(
-        local_folder(path), subfolder="text_encoder", dtype=torch_dtype(dtype)
-    )
-    tokenizer = AutoTokenizer.from_pretrained(local_folder(path), subfolder="tokenizer")
+    folder = local_folder(path)
+    with _loading(folder, "text_encoder"):
+        encoder: Any = AutoModelForTextEncoding.from_pretrained(
+            folder, subfolder="text_encoder", dtype=torch_dtype(dtype)
+        )
+    with _loading(folder, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer")
     return tokenizer, encoder.to(device).eval().requires_grad_(False)
 
 
@@ -190,18 +109,19 @@ def load_transformer(path: str, dtype: str, device: str, tuned: str = "") -> nn.
     """The trainable transformer, or both `Experts`, with gradients on; `tuned`: a folder of their weights.
 
     Raises:
-        ValueError: there are two, and no model_index.json says where the second begins.
+        ValueError: weights are missing or damaged, or model_index.json doesn't say where a second one begins.
     """
     from diffusers import AutoModel  # type: ignore[attr-defined]
 
     folder = local_folder(tuned or path)
 
     def load(name: str) -> Any:
-        return AutoModel.from_pretrained(str(folder), subfolder=name, dtype=torch_dtype(dtype))
+        with _loading(folder, name):
+            return AutoModel.from_pretrained(str(folder), subfolder=name, dtype=torch_dtype(dtype))
 
     model = load(NAMES[0])
     if (folder / NAMES[1]).is_dir():
-        model = Experts(model, load(NAMES[1]), _index(path)["boundary_ratio"])
+        model = Experts(model, load(NAMES[1]), boundary_ratio(path))
     return model.to(device).requires_grad_(True)
 
 
@@ -252,7 +172,7 @@ def load_pipeline(
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
     own = {} if transformer is None else parts(transformer)
     # Its own class: `DiffusionPipeline` would load this one too, but drop the transformer that it is given.
-    pipeline: Any = getattr(diffusers, _index(path)["_class_name"]).from_pretrained(
+    pipeline: Any = getattr(diffusers, read_index(path)["_class_name"]).from_pretrained(
         local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
     )
     pipeline.set_progress_bar_config(disable=True)

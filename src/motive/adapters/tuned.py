@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from motive.adapters.backbones import Offload, fingerprint, load_pipeline, load_transformer
+from motive.adapters.backbones import Offload, load_pipeline, load_transformer
 from motive.adapters.lora import FILES, load_lora
+from motive.adapters.model_folder import fingerprint
+from motive.formats.digests import file_digest
 
 WHOLE = "transformer"
 LORA = FILES[WHOLE]
@@ -53,13 +55,11 @@ def _is_whole(tuned: str) -> bool:
 
 
 def _digest(base: str, tuned: str) -> str:
-    """Of every byte: after two short trainings large parts of the files can be the same."""
     whole = _is_whole(tuned)
     files = sorted(Path(tuned).glob(f"{WHOLE}*/*" if whole else "pytorch_lora_weights*.safetensors"))
     digest = hashlib.sha256(b"" if whole else fingerprint(base, WHOLE).encode())
     for path in files:
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name} {file_digest(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are ta
 AXES = 4_096  # ... or so many, where a sketch has more numbers than this: eigenvectors cost their cube
 
 Method = Literal["cosine", "centred", "preconditioned"]
-Measure = Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]]
+Measure = Callable[[Shaped[Tensor, "*N K D_stored"]], Float[Tensor, "*N K D"]]
 
 
 def influence(
@@ -28,8 +28,7 @@ def influence(
     """Mean over the noise levels of the cosine, block by block; a row that is not ok is zero."""
 
     def rows_of(stored: Tensor) -> Tensor:
-        sketches = unpack(stored)
-        return (unit(measured(sketches)) if measured else sketches).flatten(1)
+        return (unit(measured(stored)) if measured else unpack(stored)).flatten(1)
 
     columns = rows_of(queries).T
     result = torch.zeros(len(pool), len(queries))
@@ -43,11 +42,13 @@ def influence(
 def measure(
     pool: Shaped[Tensor, "N K D_stored"], ok: Bool[Tensor, "N"], method: Method, damping: float = 1.0
 ) -> Measure | None:
-    """The linear change of sketches after which their cosine is taken.
+    """The change of stored sketches after which their cosine is taken.
 
     cosine: none (the paper). centred: the pool's mean is subtracted, so that what all clips teach does not
     count. preconditioned: then (F + damping * mean eigenvalue)^-1/2 on both sides, F the pool's second
     moment at each noise level: directions in which all clips push count less (a Fisher matrix of sketches).
+
+    The mean of a pool of signs is not that of its sketches; a query in full numbers is centred by the latter.
     """
     if method == "cosine":
         return None
@@ -56,20 +57,36 @@ def measure(
     chosen = chosen[:: -(-len(chosen) // most) or 1]
     some = unpack(pool[chosen])
     mean = some.mean(0)
+    whole = _before_signs(mean) if pool.dtype == torch.uint8 else mean
+
+    def centred(stored: Tensor) -> Tensor:
+        return unpack(stored) - (mean if stored.dtype == pool.dtype else whole)
+
     if method == "centred":
-        return lambda sketches: sketches - mean
+        return centred
     values, axes = _principal((some - mean).transpose(0, 1))
     least = damping * values.sum(-1, keepdim=True) / mean.shape[-1] + 1e-12
     # (F + least)^-1/2 is least^-1/2 where F has no axis: it may have fewer than there are numbers.
     rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)
     gains = (values + least).rsqrt() - rest
 
-    def changed(sketches: Tensor) -> Tensor:
-        x = sketches - mean
+    def preconditioned(stored: Tensor) -> Tensor:
+        x = centred(stored)
         along = torch.einsum("...kd,kdr->...kr", x, axes) * gains
         return x * rest + torch.einsum("...kr,kdr->...kd", along, axes)
 
-    return changed
+    return preconditioned
+
+
+def _before_signs(mean: Float[Tensor, "K D"]) -> Float[Tensor, "K D"]:
+    """The mean of unit sketches of whose signs this is the mean.
+
+    A rotated sketch has Gaussian numbers: of mean m and deviation s their signs are erf(m / (s sqrt 2)) on
+    average, and m^2 + s^2 are 1 / (K D).
+    """
+    K, D = mean.shape
+    ratio = 2**0.5 * torch.erfinv((mean * (K * D) ** 0.5).clamp(-0.999, 0.999))  # m / s; no number is certain
+    return ratio / ((1 + ratio.square().mean(-1, keepdim=True)) * K * D) ** 0.5
 
 
 def _principal(x: Float[Tensor, "K N D"]) -> tuple[Float[Tensor, "K R"], Float[Tensor, "K D R"]]:
@@ -87,10 +104,11 @@ def segment_influence(
 ) -> Float32[Tensor, "N S"]:
     """What each segment adds to its clip's mean influence on the queries; over the segments it adds up to it.
 
-    `segments` add up to the clip's sketch (of which they are shares, and therefore not of unit norm).
+    `segments` add up to the clip's sketch (of which they are shares, and therefore not of unit norm), of full
+    numbers as the pool's are: signs don't add up.
     """
-    measured = measured or (lambda sketches: sketches)
-    wanted = unit(measured(unpack(queries))).mean(0)  # [K,D]
+    measured = measured or unpack
+    wanted = unit(measured(queries)).mean(0)  # [K,D]
     nothing = measured(torch.zeros_like(wanted))
     parts = measured(segments.float()) - nothing + nothing / segments.shape[1]
     length = parts.sum(1).norm(dim=-1).clamp_min(1e-30) * wanted.shape[0] ** 0.5

@@ -8,8 +8,20 @@ from torch import Tensor, zeros_like
 
 def segment_ranges(num_latent_frames: int, num_segments: int) -> list[range]:
     """Latent frames of each segment, as equal as they can be; more segments than frames leave some empty."""
-    ends = [round(s * num_latent_frames / num_segments) for s in range(num_segments + 1)]
-    return [range(*pair) for pair in pairwise(ends)]
+    return [range(*pair) for pair in pairwise(_borders(num_latent_frames, num_segments))]
+
+
+def _borders(num_latent_frames: int, num_segments: int) -> list[int]:
+    return [round(s * num_latent_frames / num_segments) for s in range(num_segments + 1)]
+
+
+def segment_seconds(num_frames: int, stride: int, num_segments: int, fps: float) -> list[float]:
+    """Where each segment of a clip begins, in seconds, and where the last one ends: S+1 numbers.
+
+    The first latent frame is one frame of the clip, each other one `stride` of them.
+    """
+    borders = _borders(1 + (num_frames - 1) // stride, num_segments)
+    return [max(0, 1 + (t - 1) * stride) / fps for t in borders]
 
 
 def segment_masks(mask: Float[Tensor, "T h w"], num_segments: int) -> Float[Tensor, "S T h w"]:

@@ -21,6 +21,7 @@ from motive.formats.tables import read_table, write_table
 from motive.maths.confounds import rank_correlation
 from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
 from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
+from motive.maths.segments import segment_seconds
 from motive.params import Clips, Params
 
 log = logging.getLogger("motive")
@@ -46,17 +47,19 @@ def run(params: Params) -> None:
     how, fine = params.attribution, torch.from_numpy(ok)
     measured = measure(sketches, fine, how.method, how.damping)
     matrix = influence(sketches, asked, fine, measured).numpy()
-    ranking = _ranking(pool, matrix[:, voters], ok, how.percentile)
+    segments = segment_table(pool, asked[voters], measured, ok, params.clips)
+    ranking = with_best_segment(_ranking(pool, matrix[:, voters], ok, how.percentile), segments)
     from motive.checks import check  # loads for seconds
 
     check("ranking", ranking, file=OUT / "ranking.parquet", pool=pool, num_queries=len(voters))
     best_and_worst = _best_and_worst(pool, queries, matrix, ok)
     _write_influence(matrix, ok, pool, queries, voters)
     write_table(OUT / "ranking.parquet", ranking)
-    write_table(OUT / "segments.parquet", _segments(pool, asked[voters], measured, ok, params.clips))
+    write_table(OUT / "segments.parquet", segments)
     write_table(OUT / "best_and_worst.parquet", best_and_worst)
     write_table(OUT / "confounds.parquet", _confounds(pool, mean_influence(matrix[:, voters]), ok))
-    write_png(OUT / "best_and_worst.png", _picture(best_and_worst, pool, queries, params.clips))
+    picture = _picture(with_best_segment(best_and_worst, segments), pool, queries, params.clips)
+    write_png(OUT / "best_and_worst.png", picture)
     _write_summary(ranking, queries.iloc[voters], params)
     _tell(ranking, pool, params)
 
@@ -156,21 +159,38 @@ def _reasons(clip_ids: list[str], ok: np.ndarray) -> list[str]:
     return ["" if fine else reason for fine, reason in zip(ok, reasons, strict=True)]
 
 
-def _segments(
+def segment_table(
     pool: pd.DataFrame, asked: torch.Tensor, measured: Measure | None, ok: np.ndarray, clips: Clips
 ) -> pd.DataFrame:
     """`clip_id`, `segment`, `start` and `end` in seconds of the clip, and what the segment adds to the clip's
     mean influence; without rows where `sketches.segments` is 1."""
     rows, folder = [], Path("data/pool/sketches")
-    fine = set(pool["clip_id"].to_numpy()[ok]) if read_manifest(folder)["params"]["segments"] > 1 else set()
+    how = read_manifest(folder)["params"]
+    fine = set(pool["clip_id"].to_numpy()[ok]) if how["segments"] > 1 else set()
     for path in shard_paths(folder) if fine else ():
         ids, shares = read_ids(path), read_column(path, "segments")
         kept = torch.tensor([clip_id in fine for clip_id in ids])
         added = segment_influence(shares[kept], asked, measured)
-        seconds = np.linspace(0, clips.num_frames / clips.fps, added.shape[1] + 1).round(3)
+        seconds = segment_seconds(clips.num_frames, how["time_stride"], how["segments"], clips.fps)
         for clip_id, values in zip(np.array(ids)[kept.numpy()], added.tolist(), strict=True):
             rows += [(clip_id, s, seconds[s], seconds[s + 1], value) for s, value in enumerate(values)]
     return pd.DataFrame(rows, columns=["clip_id", "segment", "start", "end", "influence"])
+
+
+def with_best_segment(table: pd.DataFrame, segments: pd.DataFrame) -> pd.DataFrame:
+    """With `segment_start`, `_end` and `_influence` of what adds most to a clip, if parts are told apart."""
+    if segments.empty:
+        return table
+    columns = {name: f"segment_{name}" for name in ("start", "end", "influence")}
+    best = segments.sort_values("influence", kind="stable").groupby("clip_id").tail(1)
+    return table.merge(best.rename(columns=columns)[["clip_id", *columns.values()]], "left", "clip_id")
+
+
+def words_of(row: Any) -> str:
+    """What stands below a ranked clip: rank, influence, the segment that adds most, caption."""
+    start, end = getattr(row, "segment_start", np.nan), getattr(row, "segment_end", np.nan)
+    segment = "" if np.isnan(start) else f", most at {start:.1f} to {end:.1f} s"
+    return f"rank {row.rank}, influence {row.influence:+.3f}{segment}\n{row.caption}"
 
 
 def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataFrame:
@@ -233,19 +253,13 @@ def _write_summary(ranking: pd.DataFrame, voters: pd.DataFrame, params: Params) 
 
 def _picture(table: pd.DataFrame, pool: pd.DataFrame, queries: pd.DataFrame, clips: Clips) -> np.ndarray:
     """Per motion a row: a query, the best and the worst clips as short strips."""
-    shown, rows = pool.set_index("clip_id"), []
+    table, rows = table.merge(pool.drop(columns="motion"), on="clip_id"), []
     for motion, of_motion in list(table.groupby("motion"))[:PICTURED_MOTIONS]:
         best, worst = of_motion.head(PICTURED), of_motion.iloc[PICTURED:].tail(PICTURED)
         query = queries[queries["motion"] == motion].iloc[0]
         strips = [Strip(clip_strip(clip_path(query), clip_span(query), clips), query.caption)]
         for row in [*best.itertuples(), *worst.itertuples()]:
-            clip: Any = shown.loc[row.clip_id]
-            strips.append(
-                Strip(
-                    clip_strip(clip_path(clip), clip_span(clip), clips),
-                    f"rank {row.rank}, influence {row.influence:+.3f}\n{clip.caption}",
-                )
-            )
+            strips.append(Strip(clip_strip(clip_path(row), clip_span(row), clips), words_of(row)))
         rows.append((str(motion) or "(no motion named)", strips))
     ranks = range(1, PICTURED + 1)
     return strip_sheet(

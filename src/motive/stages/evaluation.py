@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.adapters.trackers import dis
 from motive.adapters.tuned import Model, base_model, frozen_transformer, sampler, tuned_model
 from motive.formats import shards
@@ -191,11 +191,13 @@ class VideoWork:
 
 def _video_work(model: Model, prompts: list[str], params: Params) -> VideoWork:
     e, c, path = params.evaluation, params.clips, params.model.path
-    backbones.latent_shape(path, c.num_frames, c.height, c.width)  # refuses sizes that the model would change
+    model_folder.latent_shape(
+        path, c.num_frames, c.height, c.width
+    )  # refuses sizes that the model would change
     settings = c.model_dump(include={"num_frames", "height", "width", "fps"})
     settings |= e.model_dump(include={"num_inference_steps", "guidance_scale", "seed"})
     settings |= {"max_tokens": params.latents.max_tokens, "dtype": model.dtype, "what": "videos"}
-    rest = backbones.fingerprint(path, "vae", "text_encoder", "tokenizer", "scheduler")
+    rest = model_folder.fingerprint(path, "vae", "text_encoder", "tokenizer", "scheduler")
     recipe = Recipe("evaluation", VIDEOS, settings, {"model": model.digest, "rest": rest})
     motion = Recipe("evaluation", MOTION, {"preset": PRESET, "what": "motion"}, {"videos": recipe.digest})
     ids = {hashlib.sha256(prompt.encode()).hexdigest()[:16]: prompt for prompt in prompts}

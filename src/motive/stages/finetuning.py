@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.adapters.lora import FILES, add_lora, save_lora
 from motive.formats.checkpoints import read_checkpoint, write_checkpoint
 from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest
@@ -66,7 +66,7 @@ def train(params: Params, clip_ids: list[str], out: Path) -> None:
     # Where an earlier run of the same recipe stopped.
     settings = {**f.model_dump(exclude={"checkpointing_steps"}), "clip_ids": clip_ids}
     settings |= {"dtype": model.dtype, "max_tokens": max_tokens, "num_processes": num_processes}
-    weights = backbones.fingerprint(model.path, "transformer")
+    weights = model_folder.fingerprint(model.path, "transformer")
     inputs = {"latents": read_manifest(LATENTS)["digest"], "model": weights}
     recipe = Recipe("finetuning", VERSION, settings, inputs)
     checkpoint, history = recipe.store / "checkpoint.safetensors", recipe.store / "losses.parquet"

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
 from motive.formats.shards import Recipe, Tensors, pending, publish, summarise, write_part
 from motive.formats.video import BadClip, read_frames
@@ -33,7 +33,7 @@ def run(part: str, params: Params) -> None:
     clips, out = read_clips(part), Path("data") / part / "latents"
     work = make_work(params)
     recipe, c = work.recipe, params.clips
-    shape = backbones.latent_shape(params.model.path, c.num_frames, c.height, c.width)
+    shape = model_folder.latent_shape(params.model.path, c.num_frames, c.height, c.width)
     log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), params.model.path)
 
     records: list[Any] = list(clips.itertuples())
@@ -54,7 +54,7 @@ def run(part: str, params: Params) -> None:
 def make_work(params: Params) -> Work:
     """A clip id stands for the video and its caption; of the model only the encoders matter."""
     model, frames = params.model, params.clips.model_dump(include=STANDARD)
-    encoders = backbones.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
+    encoders = model_folder.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
     settings = {"clips": frames, "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
     recipe = Recipe("latents", VERSION, settings, {"model": encoders})
     return Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from motive.adapters.backbones import read_strides
+from motive.adapters.model_folder import read_strides
 from motive.formats import shards
 from motive.formats.clips import STANDARD, read_clips
 from motive.formats.panels import describe, few, read_panels

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.adapters.trained import choose_parameters
 from motive.formats.clips import read_clips
 from motive.formats.shards import (
@@ -93,11 +93,13 @@ def make_work(params: Params, folder: Path) -> Work:
     s, model, max_tokens = params.sketches, params.model, params.latents.max_tokens
     plan = Plan(s.sigmas, s.noise_seed)
     same = {"gradient_checkpointing"}  # it costs time and changes nothing
-    stored = s.storage if folder.name == "pool" else "float32"  # queries are few
+    stored = "float32" if folder.name == "queries" else s.storage  # queries are few
     settings = s.model_dump(mode="json", exclude=same) | {"storage": stored}
     settings |= {"dtype": model.dtype, "max_tokens": max_tokens}
+    if s.segments > 1:
+        settings["time_stride"] = model_folder.read_strides(model.path)[0]  # says when a segment begins
     inputs = {name: read_manifest(folder / name)["digest"] for name in ("latents", "masks")}
-    inputs |= {"model": backbones.fingerprint(model.path, "transformer"), "plan": plan.digest}
+    inputs |= {"model": model_folder.fingerprint(model.path, "transformer"), "plan": plan.digest}
     where = (model.path, model.dtype, model.device)
     how = s.model_dump() | {"storage": stored}
     return Work(Recipe("sketches", VERSION, settings, inputs), where, max_tokens, params.clips.fps, plan, how)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from motive.maths.seeds import seed_of
 from motive.validation.retraining import Run
+from motive.validation.rows import REFERENCE
 
 
 class Removal(NamedTuple):
@@ -16,6 +17,7 @@ class Removal(NamedTuple):
     name: str
     runs: list[Run]
     against: list[Run]
+    rival: str = ""  # the removal in the same way by the row that all are compared with
 
 
 def plan_removals(orders: dict[str, list[str]], fraction: float, seeds: tuple[int, ...]) -> list[Removal]:
@@ -25,9 +27,9 @@ def plan_removals(orders: dict[str, list[str]], fraction: float, seeds: tuple[in
     full = [Run(tuple(clip_ids), seed) for seed in seeds]
     removals = [Removal("full", full, [Run((), 0)] * len(seeds))]
 
-    def add(name: str, chosen: Callable[[int], list[str]]) -> None:
+    def add(name: str, chosen: Callable[[int], list[str]], rival: str = "") -> None:
         runs = [Run(tuple(sorted(chosen(seed))), seed) for seed in seeds]
-        removals.append(Removal(name, runs, full))
+        removals.append(Removal(name, runs, full, rival))
 
     def shuffled(seed: int) -> list[str]:
         return sorted(clip_ids, key=lambda clip_id: seed_of("removal", seed, clip_id))
@@ -35,9 +37,14 @@ def plan_removals(orders: dict[str, list[str]], fraction: float, seeds: tuple[in
     add("random_drop", lambda seed: shuffled(seed)[count:])
     add("random_keep", lambda seed: shuffled(seed)[:count])
     for row, order in orders.items():
-        add(f"{row}_drop_top", lambda seed, order=order: order[count:])
-        add(f"{row}_drop_bottom", lambda seed, order=order: order[: len(order) - count])
-        add(f"{row}_keep_top", lambda seed, order=order: order[:count])
+        ways = {
+            "drop_top": order[count:],
+            "drop_bottom": order[: len(order) - count],
+            "keep_top": order[:count],
+        }
+        for way, chosen in ways.items():
+            rival = f"{REFERENCE}_{way}" if row != REFERENCE and REFERENCE in orders else ""
+            add(f"{row}_{way}", lambda seed, chosen=chosen: chosen, rival)
     return removals
 
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from motive.adapters import backbones
+from motive.adapters import backbones, model_folder
 from motive.formats.jobs import Job
 from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
 from motive.maths.denoising import shifted
@@ -73,7 +73,7 @@ def retraining_job(
     decides = params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"})
     how = {**asdict(settings.training), **decides, "max_tokens": params.latents.max_tokens}
     how |= {"sigmas": list(settings.loss_sigmas), "noise_seeds": list(settings.loss_noise_seeds)}
-    inputs = {"model": backbones.fingerprint(params.model.path, "transformer")}
+    inputs = {"model": model_folder.fingerprint(params.model.path, "transformer")}
     inputs["pool"] = read_manifest(Path("data/pool/latents"))["digest"]
     for part, stage in product(measured, ("latents", "masks")):
         inputs[f"{part}/{stage}"] = read_manifest(Path("data") / part / stage)["digest"]

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from motive.formats.shards import read_stacked
 from motive.maths.influence import Method, influence, measure
-from motive.maths.packing import unpack
 from motive.params import Params
 from motive.validation.baselines import BASELINES, Subject
 from motive.validation.variants import folder_of
@@ -54,6 +53,7 @@ BY_GRADIENTS = {
     "more_damping": Row("four_sigmas", "preconditioned", damping=10.0),
     "less_damping": Row("four_sigmas", "preconditioned", damping=0.1),
 }
+REFERENCE = "paper"  # the row that each other is compared with
 ROWS = (*BASELINES, *BY_GRADIENTS, "default")  # docs/validation.md says what each is
 
 
@@ -83,10 +83,12 @@ def by_gradients(row: Row, subject: Subject, root: str) -> tuple[Attribution, At
     )
 
 
-def read_sketches(folder: Path, clip_ids: list[str]) -> tuple[Float[Tensor, "n K D"], Bool[Tensor, "n"]]:
-    """The sketches of these clips, and which are ok; a clip without one is not."""
+def read_sketches(
+    folder: Path, clip_ids: list[str]
+) -> tuple[Shaped[Tensor, "n K D_stored"], Bool[Tensor, "n"]]:
+    """The sketches of these clips as stored, and which are ok; a clip without one is not."""
     known, sketches = read_stacked(folder, "sketch")
     fine = read_stacked(folder, "ok")[1]
     row_of = {clip_id: row for row, clip_id in enumerate(known)}
     rows = torch.tensor([row_of.get(clip_id, -1) for clip_id in clip_ids])
-    return unpack(sketches[rows]), fine[rows] & (rows >= 0)
+    return sketches[rows], fine[rows] & (rows >= 0)

@@ -147,7 +147,7 @@ def _against_retraining(
     numbers |= scores.reliability_numbers(motion[: len(again)], motion[len(halves) :], settings)
     losses = {"queries": stacked(removing, QUERIES), "heldout": stacked(removing, heldout)}
     by_run = {part: dict(zip(removing.ids, rows, strict=True)) for part, rows in losses.items()}
-    return numbers | scores.removal_numbers(removals, by_run, settings)
+    return numbers | scores.removal_numbers(removals, by_run)
 
 
 def stacked(job: Job, name: str) -> Float[np.ndarray, "runs n"]:

@@ -11,11 +11,10 @@ from motive.maths.metrics import bootstrap_interval
 from motive.maths.validity import interval, subset_sums
 from motive.validation.corrupted import CORRUPTIONS
 from motive.validation.removal import Removal, changes
-from motive.validation.rows import Attribution
+from motive.validation.rows import REFERENCE, Attribution
 from motive.validation.settings import Settings
 
 Numbers = dict[str, float]
-REFERENCE = "paper"  # the row that each other's LDS is compared with
 
 
 def named(name: str, value: float, bounds: tuple[float, float]) -> Numbers:
@@ -92,13 +91,17 @@ def precision_numbers(
     return numbers
 
 
-def removal_numbers(
-    removals: list[Removal], losses: dict[str, dict[str, Float[np.ndarray, "n"]]], settings: Settings
-) -> Numbers:
-    """Change of the mean motion-weighted loss by each removal, on each part (`losses` by part and run)."""
+def removal_numbers(removals: list[Removal], losses: dict[str, dict[str, Float[np.ndarray, "n"]]]) -> Numbers:
+    """Change of the mean motion-weighted loss by each removal, on each part (`losses` by part and run).
+
+    `removal_gain`: how much more than by the same removal in the order of the reference, seed by seed.
+    """
     numbers = {}
-    for removal, (part, of_part) in product(removals, losses.items()):
-        change = changes(removal, of_part)
-        drawn = validity.change_draws(change, settings.seed, settings.draws)
-        numbers |= named(f"removal_{removal.name}_{part}", float(change.mean()), interval(drawn))
+    for part, of_part in losses.items():
+        found = {removal.name: changes(removal, of_part) for removal in removals}
+        gains = {r.name: found[r.name] - found[r.rival] for r in removals if r.rival}
+        for key, each in (("removal", found), ("removal_gain", gains)):
+            for name, change in each.items():
+                value = float(change.mean())
+                numbers |= named(f"{key}_{name}_{part}", value, validity.change_interval(change))
     return numbers

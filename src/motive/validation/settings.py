@@ -33,7 +33,7 @@ class Settings:
         *("our_sketch", "our_mask", "four_sigmas", "centred", "preconditioned", "default"),
     )
     removal_fraction: float = 0.2  # of the candidates: dropped, or kept alone
-    removal_seeds: tuple[int, ...] = (0, 1)
+    removal_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     num_originals: int = 50  # clips that are corrupted in each way
     k: int = 10  # of precision
     draws: int = 1000  # of each bootstrap
