@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,9 +127,8 @@ def test_segments_add_up_to_the_ranking_which_names_the_one_that_adds_most(pool)
     write_sketches("queries", ["roll", "spin"], Recipe("sketches", 1, told, {"latents": "abc"}))
     attribution.run(small_params())
     parts, table = read_table(Path("data/attribution/segments.parquet")), ranking().set_index("clip_id")
-    np.testing.assert_allclose(
-        parts.groupby("clip_id")["influence"].sum(), table["influence"].sort_index(), atol=2e-3
-    )
+    added: Any = parts.groupby("clip_id")["influence"].sum()
+    assert (added - table["influence"]).abs().max() < 2e-3
     assert parts[["start", "end"]].drop_duplicates().to_numpy().tolist() == [[0, 0.1], [0.1, 0.5]]
     for n, one in enumerate(of):
         best = table.loc[one]

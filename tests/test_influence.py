@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from motive.maths import influence as room
+from motive.maths import signs
 from motive.maths.influence import Method, extremes, influence, measure, segment_influence
 from motive.maths.packing import pack, unit, unpack
 
@@ -43,8 +44,21 @@ def test_a_clip_has_influence_one_on_itself(method, storage):
 def test_blocks_change_nothing(block, monkeypatch):
     pool, queries = sketches(7, 0), sketches(3, 1)
     whole = influence(pool, queries, all_ok(7))
-    monkeypatch.setattr(room, "BLOCK", block)
+    monkeypatch.setattr(room, "BLOCK", block * 32)
     torch.testing.assert_close(influence(pool, queries, all_ok(7)), whole)
+
+
+def test_signs_times_numbers_are_what_they_would_be_as_numbers_in_any_blocks(monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    pool, queries = torch.randn(50, 2, 1024, generator=rng), unit(torch.randn(7, 2, 1024, generator=rng))
+    queries[1] = 0
+    packed, ok = pack(pool, "bit"), all_ok(50)
+    found = influence(packed, queries, ok)
+    exact = unpack(packed).flatten(1) @ queries.flatten(1).T
+    torch.testing.assert_close(found, exact, atol=5e-6, rtol=0)
+    monkeypatch.setattr(room, "BLOCK", 3 * 2048)
+    monkeypatch.setattr(signs, "BITS", 2 * 2048)
+    assert torch.equal(influence(packed, queries, ok), found)
 
 
 @pytest.mark.parametrize("method", METHODS)

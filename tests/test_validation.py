@@ -21,6 +21,7 @@ from motive.validation.report import tables
 from motive.validation.retraining import draw, visits
 from motive.validation.rows import ROWS
 from motive.validation.run import half_subsets, validate
+from motive.validation.scores import removal_numbers
 from motive.validation.settings import Settings, Training
 from motive.validation.truth import add_truth
 from tests.tiny import small_params, write_pipeline
@@ -218,3 +219,18 @@ def test_a_change_is_against_the_full_run_of_the_same_seed():
     losses = {run.name: np.array([2.0 + run.seed, 1.0]) for run in removal.runs}
     losses |= {run.name: np.array([1.0, 1.0 + run.seed]) for run in removal.against}
     assert changes(removal, losses).tolist() == [[1, 0], [2, -1]]
+
+
+def test_a_gain_is_the_change_beyond_that_by_the_paper_seed_by_seed():
+    removals = plan_removals({"paper": ["a", "b", "c"], "row": ["b", "a", "c"]}, 1 / 3, (0, 1))
+    worse: dict = {("b", "c"): 1.0, ("a", "c"): 3.0}  # without a, and without b
+    losses = {
+        run.name: np.array([10.0 * run.seed, 10.0 * run.seed]) + worse.get(run.clip_ids, 0.0)
+        for removal in removals
+        for run in (*removal.runs, *removal.against)
+    }
+    numbers = removal_numbers(removals, {"queries": losses})
+    assert numbers["removal_row_drop_top_queries"] == 3
+    assert numbers["removal_gain_row_drop_top_queries"] == 2
+    assert numbers["removal_gain_row_drop_top_queries_low"] == 2  # both seeds and clips say the same
+    assert not any(key.startswith("removal_gain_paper") for key in numbers)

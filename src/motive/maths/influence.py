@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Float32, Shaped
 from torch import Tensor
 
 from motive.maths.packing import unit, unpack
+from motive.maths.signs import sign_products
 
-BLOCK = 8_192  # pool clips at a time: what is held beside the result
+BLOCK = 1 << 24  # numbers of pool sketches at a time: what is held beside the result
 SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of ...
 AXES = 4_096  # ... or so many, where a sketch has more numbers than this: eigenvectors cost their cube
 
@@ -30,12 +31,15 @@ def influence(
     def rows_of(stored: Tensor) -> Tensor:
         return (unit(measured(stored)) if measured else unpack(stored)).flatten(1)
 
-    columns = rows_of(queries).T
-    result = torch.zeros(len(pool), len(queries))
-    for start in range(0, len(pool), BLOCK):
-        rows = slice(start, start + BLOCK)
+    columns, signs = rows_of(queries).T, pool.dtype == torch.uint8 and not measured
+    result, rows = torch.zeros(len(pool), len(queries)), max(1, BLOCK // len(columns))
+    for block, fine, out in zip(pool.split(rows), ok.split(rows), result.split(rows), strict=True):
+        if signs:
+            products = sign_products(block.flatten(1), columns) / len(columns) ** 0.5
+        else:
+            products = rows_of(block) @ columns
         # Chosen, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
-        result[rows] = torch.where(ok[rows, None], rows_of(pool[rows]) @ columns, 0.0)
+        out[:] = torch.where(fine[:, None], products, 0.0)
     return result
 
 
@@ -53,10 +57,11 @@ def measure(
     if method == "cosine":
         return None
     chosen = ok.nonzero()[:, 0]
-    most = SAMPLE if method == "centred" or unpack(pool[:1]).shape[-1] <= AXES else AXES
+    K, D = unpack(pool[:1]).shape[1:]
+    most = SAMPLE if method == "centred" or D <= AXES else AXES
     chosen = chosen[:: -(-len(chosen) // most) or 1]
-    some = unpack(pool[chosen])
-    mean = some.mean(0)
+    blocks = chosen.split(max(1, BLOCK // (K * D)))
+    mean = torch.stack([unpack(pool[rows]).sum(0) for rows in blocks]).sum(0) / len(chosen)
     whole = _before_signs(mean) if pool.dtype == torch.uint8 else mean
 
     def centred(stored: Tensor) -> Tensor:
@@ -64,7 +69,7 @@ def measure(
 
     if method == "centred":
         return centred
-    values, axes = _principal((some - mean).transpose(0, 1))
+    values, axes = _principal((unpack(pool[chosen]) - mean).transpose(0, 1))
     least = damping * values.sum(-1, keepdim=True) / mean.shape[-1] + 1e-12
     # (F + least)^-1/2 is least^-1/2 where F has no axis: it may have fewer than there are numbers.
     rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)

@@ -90,7 +90,9 @@ def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tenso
         raise ValueError(f"{folder} holds no sketch: see {folder / 'failures.parquet'} for the reasons")
     row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
     rows = np.array([row_of.get(clip_id, -1) for clip_id in clips["clip_id"]])
-    fine = (read_stacked(folder, "ok")[1] & found.flatten(1).isfinite().all(dim=1)).numpy()
+    fine = read_stacked(folder, "ok")[1].numpy()
+    if found.is_floating_point():
+        fine &= found.flatten(1).isfinite().all(dim=1).numpy()
     if clip_ids == clips["clip_id"].tolist():
         return fine, found
     sketches = found.new_zeros(len(clips), *found.shape[1:])
