@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ from torch.func import functional_call, grad, vmap
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.maths.denoising import motion_weighted_loss
-from motive.maths.gradients import read_gradient, sketch_gradient
+from motive.maths.gradients import Take, read_gradient, sketch_gradient
 from motive.maths.projection import KINDS, Projection
 from motive.params import load_params
 
@@ -146,18 +146,23 @@ def vmap_over_loop(rounds: int, num_clips: int = 8) -> float:
         how = (noisy, torch.tensor([751.0]), words)
         return (functional_call(model, weights, how, {"return_dict": False})[0] - wanted).square().mean()
 
-    def one_by_one() -> None:
+    def one_by_one(take: Take = lambda name, gradient: None) -> None:
         for clip in zip(z, target, text, strict=True):
-            read_gradient(loss(dict(model.named_parameters()), *clip), model, lambda name, gradient: None)
+            read_gradient(loss(dict(model.named_parameters()), *clip), model, take)
 
-    def at_once() -> None:
-        vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, z, target, text)
+    def at_once() -> dict[str, torch.Tensor]:
+        return vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, z, target, text)
+
+    together, apart = at_once(), {name: [] for name in weights}
+    one_by_one(lambda name, gradient: apart[name].append(gradient.clone()))
+    for name, gradients in apart.items():  # the same numbers, or the two times say nothing
+        torch.testing.assert_close(together[name], torch.stack(gradients), atol=1e-5, rtol=1e-3)
 
     columns = np.array([turn({"one": one_by_one, "all": at_once}) for _ in range(rounds)])
     return float(np.median(columns[:, 1] / columns[:, 0]))
 
 
-def turn(works: dict[str, Callable[[], None]]) -> list[float]:
+def turn(works: Mapping[str, Callable[[], object]]) -> list[float]:
     """Processor seconds of each, one after the other: what else the machine does hits all."""
     seconds = []
     for work in works.values():

@@ -66,3 +66,11 @@ def test_exact_cosines_are_those_of_whole_gradients():
     wanted = torch.nn.functional.cosine_similarity(rows[:, None], rows[None, :3], dim=-1)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(found[:3].diag(), torch.ones(3))
+
+
+def test_a_gradient_of_zero_has_an_exact_cosine_of_zero():
+    model, _ = model_and_projection()
+    loss = model(torch.randn(3, 6)).pow(2).mean()
+    kept = keep_gradients([loss, 0 * model(torch.randn(3, 6)).sum()], model)
+    assert exact_cosines(model(torch.randn(3, 6)).pow(2).mean(), model, kept)[1] == 0
+    assert exact_cosines(0 * model(torch.randn(3, 6)).sum(), model, kept).tolist() == [0, 0]

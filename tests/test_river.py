@@ -22,8 +22,9 @@ from motive.formats import shards
 from motive.formats.clips import COLUMNS, read_clips
 from motive.formats.video import write_video
 from motive.params import load_params
-from motive.query import query
+from motive.query import draw, query
 from tests.river_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
+from tests.test_cli import motive
 from tests.tiny import ROOT, SHAPE
 
 BEFORE_CURATION = {
@@ -294,7 +295,8 @@ def test_a_pool_clip_asked_as_a_new_video_is_its_own_best_teacher(grown, tmp_pat
     rows = read_clips("pool").to_dict("records")
     best = next(row for row in rows if row["clip_id"] == ranking["clip_id"].iloc[0])
     video = Path(best["source"]) / best["video"]
-    found = query(video, best["caption"], load_params(), tmp_path / "asked.png")
+    found = query(video, best["caption"], load_params())
+    draw(found, video, best["caption"], load_params(), tmp_path / "asked.png")
     assert found["clip_id"].iloc[0] == best["clip_id"]
     assert found["influence"].iloc[0] == pytest.approx((2 / np.pi) ** 0.5, abs=0.05)  # with its own signs
     assert found["influence"].iloc[1] < found["influence"].iloc[0]
@@ -312,10 +314,35 @@ def test_a_query_says_what_is_wrong(grown, tmp_path):
         (tmp_path / "gone.mp4", "there is no such file"),
     ):
         with pytest.raises(ValueError, match=f"{video.name}: {why}"):
-            query(video, "a ball", load_params(), tmp_path / "out.png")
+            query(video, "a ball", load_params())
     other = load_params().model_copy(update={"masks": load_params().masks.model_copy(update={"floor": 9.0})})
     with pytest.raises(ValueError, match=r"data/pool/masks was made in another way.*floor"):
-        query(still, "a ball", other, tmp_path / "out.png")
+        query(still, "a ball", other)
+
+
+def test_a_query_prints_its_table_though_a_pool_clips_file_is_gone(grown, tmp_path):
+    best = pd.read_parquet("data/attribution/ranking.parquet")["clip_id"].iloc[0]
+    row = read_clips("pool").set_index("clip_id").loc[best]
+    video = Path(row["source"]) / row["video"]
+    kept = str(shutil.copy(video, tmp_path / "asked.mp4"))
+
+    def asked(out: Path | str) -> subprocess.CompletedProcess:
+        return motive("query", kept, "--caption", row["caption"], "--out", str(out), cwd=Path.cwd())
+
+    aside = video.rename(video.with_suffix(".aside"))
+    try:
+        done = asked(tmp_path / "asked.png")
+    finally:
+        aside.rename(video)
+    assert done.returncode == 1
+    assert best in done.stdout
+    assert f"no picture: {video}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(pd.read_parquet(tmp_path / "asked.parquet"))
+    for out, why in (("asked.parquet", "name it X.png"), ("/proc/asked.png", "/proc/")):
+        done = asked(out)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert why in done.stderr
 
 
 def test_the_measures_are_there(grown):
@@ -348,3 +375,21 @@ def test_mlflow_has_a_run_a_data_version_and_a_nested_run_a_stage(grown, project
         assert {run.info.run_name for run in nested} == stages
         assert len(nested) == len(stages)
         assert "heldout_motion_loss_tuned" in parent.data.metrics
+
+
+def test_sketch_append_adds_the_clips_that_came_and_computes_no_other(grown):
+    known = set(read_clips("pool")["clip_id"])
+    frames = np.full((40, 32, 32, 3), 90, np.uint8)
+    for f, frame in enumerate(frames):
+        frame[10:18, f // 2 : f // 2 + 8] = 240
+    write_video(Path("data/world/pool/new.mp4"), frames, 16.0)
+    write_metadata([*metadata(), json.dumps({"file_name": "new.mp4", "caption": "a white box slides"})])
+    done = motive("sketch", "--append", cwd=Path.cwd())
+    assert done.returncode == 0, done.stderr
+    assert [re.findall(line, done.stderr) for line in COUNTS.values()] == [["1"]] * len(COUNTS)
+    ids, ok = shards.read_stacked(Path("data/pool/sketches"), "ok")
+    (new,) = set(ids) - known
+    assert ok[ids.index(new)]
+    assert set(ids) > known
+    assert motive("attribution", cwd=Path.cwd()).returncode == 0
+    assert new in pd.read_parquet("data/attribution/ranking.parquet")["clip_id"].tolist()

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,6 +168,35 @@ def test_a_gradient_that_is_no_number_sets_its_clip_aside_and_the_run_goes_on(co
     assert failures["clip_id"].tolist() == [bad]
     assert failures["reason"].tolist()[0].startswith("the loss at sigma 0.3 is not finite")
     assert list(tensors_of(POOL / "sketches")) == [one for one in seen if one != bad]
+
+
+def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sketched, copy, monkeypatch):
+    """As an overflow in a half-precision backward pass would be."""
+    bad = list(tensors_of(POOL / "latents"))[1]
+    whole, calls = sketches.sketch_gradient, []
+
+    def broken(*arguments: Any, **named: Any) -> torch.Tensor:
+        calls.append(1)
+        found = whole(*arguments, **named)
+        return torch.full_like(found, torch.inf) if len(calls) == 3 else found  # of two noise levels each
+
+    shutil.rmtree(".motive/work/sketches")
+    monkeypatch.setattr(sketches, "sketch_gradient", broken)
+    sketches.run("pool", params_of())
+    failures = read_table(POOL / "sketches/failures.parquet")
+    assert failures["clip_id"].tolist() == [bad]
+    assert failures["reason"].tolist()[0].startswith("the gradient at sigma 0.3 is not finite (loss ")
+
+
+def test_ten_noise_levels_are_ten_sketches_each_as_alone(sketched, copy):
+    sigmas = tuple((n + 0.5) / 10 for n in range(10))
+    sketches.run("pool", params_of(sketches={"sigmas": sigmas}))
+    ten = tensors_of(POOL / "sketches")
+    sketches.run("pool", params_of(sketches={"sigmas": sigmas[6:7]}))
+    for one, alone in tensors_of(POOL / "sketches").items():
+        assert ten[one]["sketch"].shape == (10, DIM)
+        torch.testing.assert_close(ten[one]["sketch"][6] * 10**0.5, alone["sketch"][0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(ten[one]["loss"][6:7], alone["loss"])
 
 
 def test_a_clip_without_latent_fails_for_the_same_reason_and_shards_stay_row_ranges(copy):

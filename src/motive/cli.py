@@ -64,7 +64,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # the system's say which file: no space, no permission, gone
         if os.environ.get("MOTIVE_DEBUG"):
             traceback.print_exc()
         typer.secho(f"error: {error}", fg="red", err=True)
@@ -222,10 +222,13 @@ def query(
 
     from motive.formats.tables import write_table
     from motive.params import load_params
+    from motive.query import draw
     from motive.query import query as asked
 
-    picture = out or Path(".motive/query") / f"{video.stem}.png"
-    found = asked(video, caption, load_params(PARAMS), picture)
+    picture, settings = out or Path(".motive/query") / f"{video.stem}.png", load_params(PARAMS)
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"--out {picture}: it is a picture, and the table stands beside it: name it X.png")
+    found = asked(video, caption, settings)
     table = Table("rank", "influence", "clip", "video", "caption")
     ends = [*found.head(top).to_dict("records"), *found.iloc[top:].tail(top).to_dict("records")]
     for row in ends:
@@ -233,6 +236,7 @@ def query(
         table.add_row(str(row["rank"]), f"{row['influence']:+.3f}", *cells)
     Console(markup=False).print(table)
     write_table(picture.with_suffix(".parquet"), found)
+    draw(found, video, caption, settings, picture)
     log.info("look at %s; all clips are in %s", picture, picture.with_suffix(".parquet"))
 
 

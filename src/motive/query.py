@@ -27,8 +27,8 @@ POOL = Path("data/pool")
 PICTURED = 5  # best and worst clips in the picture
 
 
-def query(video: Path, caption: str, params: Params, out: Path) -> pd.DataFrame:
-    """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's; and a picture.
+def query(video: Path, caption: str, params: Params) -> pd.DataFrame:
+    """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's.
 
     Raises:
         ValueError: the video can't be read or nothing moves in it, or the pool is not as params.yaml says.
@@ -42,9 +42,7 @@ def query(video: Path, caption: str, params: Params, out: Path) -> pd.DataFrame:
         stored = _sketch(video, caption, params, mask_recipe, *works)
     except (BadClip, FloatingPointError) as error:
         raise ValueError(f"{video}: {error}") from None
-    table = _ranked(stored["sketch"], params)
-    write_png(out, _picture(table, video, caption, params))
-    return table
+    return _ranked(stored["sketch"], params)
 
 
 def _check_same(recipe: Recipe) -> None:
@@ -90,15 +88,24 @@ def _ranked(sketch: torch.Tensor, params: Params) -> pd.DataFrame:
     return attribution.with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
 
 
-def _picture(table: pd.DataFrame, video: Path, caption: str, params: Params) -> np.ndarray:
-    """Two rows: the video and the clips that teach its motion, and those that teach against it."""
+def draw(table: pd.DataFrame, video: Path, caption: str, params: Params, out: Path) -> None:
+    """Write two rows: the video and the clips that teach its motion, and those that teach against it.
+
+    Raises:
+        ValueError: a clip's file can't be read any more; says which.
+    """
     clips = params.clips
 
-    def strip(row: Any) -> Strip:
-        return Strip(clip_strip(clip_path(row), clip_span(row), clips), attribution.words_of(row))
+    def strip(path: Path, span: dict[str, Any], words: str) -> Strip:
+        try:
+            return Strip(clip_strip(path, span, clips), words)
+        except (BadClip, OSError) as error:
+            raise ValueError(f"no picture: {path}: {error}") from None
 
-    asked = Strip(clip_strip(video, {}, clips), caption)
-    best = [strip(row) for row in table.head(PICTURED).itertuples()]
-    worst = [strip(row) for row in table.iloc[::-1].head(PICTURED).itertuples()]
+    def strips(rows: pd.DataFrame) -> list[Strip]:
+        return [strip(clip_path(row), clip_span(row), attribution.words_of(row)) for row in rows.itertuples()]
+
+    asked = strip(video, {}, caption)
+    best, worst = strips(table.head(PICTURED)), strips(table.iloc[::-1].head(PICTURED))
     heads = ["the video", *(f"{n}" for n in range(1, PICTURED + 1))]
-    return strip_sheet(heads, [("for", [asked, *best]), ("against", [asked, *worst])])
+    write_png(out, strip_sheet(heads, [("for", [asked, *best]), ("against", [asked, *worst])]))

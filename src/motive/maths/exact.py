@@ -22,7 +22,7 @@ def keep_gradients(losses: Iterable[Float[Tensor, ""]], model: nn.Module) -> Kep
         row: dict[str, Tensor] = {}
         read_gradient(loss, model, lambda name, g, row=row: row.update({name: g.float().flatten().clone()}))
         length = torch.stack([g.square().sum() for g in row.values()]).sum().sqrt()
-        rows.append({name: g / length for name, g in row.items()})
+        rows.append({name: g / length.clamp_min(1e-30) for name, g in row.items()})  # of nothing: nothing
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -37,4 +37,4 @@ def exact_cosines(loss: Float[Tensor, ""], model: nn.Module, kept: Kept) -> Floa
         square.add_(flat.square().sum().cpu())
 
     read_gradient(loss, model, meet)
-    return dots / square.sqrt()
+    return dots / square.sqrt().clamp_min(1e-30)

@@ -151,7 +151,11 @@ class CountSketch(Projection):
         return torch.zeros(self.dim, device=self._device)
 
     def _add(self, total: Tensor, chunk: Tensor, signs: Tensor, place: int, sign: int) -> None:
-        total.index_add_(0, self._buckets[place : place + len(chunk)], chunk * signs, alpha=sign)
+        buckets = self._buckets[place : place + len(chunk)]
+        if total.is_cuda:  # its `index_add_` adds in any order, this sorts first; never run: no card here
+            total.index_put_((buckets,), (chunk * signs * sign).to(total.dtype), accumulate=True)
+        else:
+            total.index_add_(0, buckets, chunk * signs, alpha=sign)
 
     def close(self, total: Tensor) -> Float[Tensor, "D"]:
         return self._turned(total)
