@@ -10,6 +10,8 @@ each way gives is held against the exact one, query by query.
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +39,7 @@ from motive.params import Params, load_params
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
 BUDGET = 2048  # bytes a clip: the paper's 512 numbers of float32
+ASKED = ("queries", "heldout")  # whose clips ask, until there are enough
 TOP, FIRST = 0.1, 20  # the share of the pool whose overlap is counted; how far NDCG looks
 MEASURES = ("spearman", "top10_overlap", "ndcg20")
 Ways = dict[tuple[str, int, int], Projection]  # kind, dim, seed
@@ -55,9 +58,10 @@ def main(
     model = backbones.load_transformer(params.model.path, params.model.dtype, "cpu")
     ways: Ways = {(k, d, s): KINDS[k](d, s) for k in KINDS for d in DIMS for s in range(num_seeds)}
     plan = Plan((sigma,), params.sketches.noise_seed)
-    kept = keep_gradients(losses("queries", num_queries, model, plan, params), model)
-    queries = [meet(loss, model, ways, kept) for loss in losses("queries", num_queries, model, plan, params)]
-    pool = [meet(loss, model, ways, kept) for loss in losses("pool", num_pool, model, plan, params)]
+    asked = partial(losses, ASKED, num_queries, model, plan, params)
+    kept = keep_gradients(asked(), model)
+    queries = [meet(loss, model, ways, kept) for loss in asked()]
+    pool = [meet(loss, model, ways, kept) for loss in losses(("pool",), num_pool, model, plan, params)]
     exact = torch.stack([cosines for cosines, _ in pool]).numpy()
     rows = pd.DataFrame(compare(exact, [s for _, s in pool], [s for _, s in queries], ways))
     rows = rows.groupby(["kind", "dim", "storage", "bytes"], as_index=False).agg(["mean", "std"])
@@ -68,10 +72,13 @@ def main(
         json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
 
 
-def losses(part: str, most: int, model: nn.Module, plan: Plan, params: Params) -> Iterator[Tensor]:
+def losses(
+    parts: tuple[str, ...], most: int, model: nn.Module, plan: Plan, params: Params
+) -> Iterator[Tensor]:
     """Yield the motion-weighted loss of each of the first clips in which something moves."""
     sigma = torch.tensor(plan.sigmas)
-    for z, text, W in moving_clips(part, most, params):
+    clips = chain.from_iterable(moving_clips(part, most, params) for part in parts)
+    for z, text, W in islice(clips, most):
         C, T, h, w = z.shape
         eps = plan.noise((C, T, h, w))
         v = backbones.velocity(model, noised(z, eps, sigma)[None], sigma, text[None])[0]

@@ -64,6 +64,19 @@ def test_a_wrong_parameter_is_named(tmp_path):
     assert "masks.flor" in done.stderr
 
 
+def test_device_and_dtype_are_for_once_and_checked_like_the_file(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for option, value, said in (
+        ("--device", "gpu", "model.device is 'gpu'"),
+        ("--dtype", "float8", "model.dtype is 'float8': allowed: float32 | bfloat16 | float16"),
+    ):
+        done = motive(option, value, "sketches", "pool", cwd=tmp_path)
+        assert done.returncode == 1
+        assert said in done.stderr
+    assert load_params(ROOT / "params.yaml", device="cuda:1").model.device == "cuda:1"
+    assert load_params(ROOT / "params.yaml").model.device == "cpu"
+
+
 def test_params_explains_every_key():
     done = motive("params")
     assert done.returncode == 0, done.stderr

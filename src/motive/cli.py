@@ -9,14 +9,18 @@ from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from motive.errors import TryAgain
 
+if TYPE_CHECKING:
+    from motive.params import Params
+
 TRY_AGAIN = 75  # EX_TEMPFAIL of the system's own programs
 PARAMS = Path("params.yaml")
+FOR_ONCE: dict[str, str] = {}  # keys of its section `model` that the command line has
 PART_STAGES = {
     "clips": "Read and standardise a folder of clips; broken files become rows with a reason.",
     "optical_flow": "Track how every pixel moves from frame to frame.",
@@ -74,18 +78,26 @@ def main() -> None:
 @app.callback()
 def start(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    device: Annotated[str | None, typer.Option(help="For once, instead of model.device: cuda:1.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="For once, instead of model.dtype: bfloat16.")] = None,
 ) -> None:
+    FOR_ONCE.update(_given(device=device, dtype=dtype))
     if debug:
         os.environ["MOTIVE_DEBUG"] = "1"
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     log.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
+def _params() -> "Params":
+    """params.yaml, with what `--device` and `--dtype` say."""
+    from motive.params import load_params  # after a command's first line: it imports for a second
+
+    return load_params(PARAMS, **FOR_ONCE)
+
+
 def _run(stage: str, *parts: str) -> None:
     log.info("%s: starting with %s", " ".join((stage, *parts)), PARAMS)
-    from motive.params import load_params  # after the first line: this and the stage import for seconds
-
-    params = load_params(PARAMS)
+    params = _params()
     from motive.formats.tables import alone
     from motive.system import sampled
 
@@ -221,11 +233,10 @@ def query(
     from rich.table import Table
 
     from motive.formats.tables import write_table
-    from motive.params import load_params
     from motive.query import draw
     from motive.query import query as asked
 
-    picture, settings = out or Path(".motive/query") / f"{video.stem}.png", load_params(PARAMS)
+    picture, settings = out or Path(".motive/query") / f"{video.stem}.png", _params()
     if picture.suffix.lower() != ".png":
         raise ValueError(f"--out {picture}: it is a picture, and the table stands beside it: name it X.png")
     found = asked(video, caption, settings)
@@ -262,12 +273,11 @@ def validate(
     log.info("validate: starting with %s", PARAMS)
     from rich.console import Console
 
-    from motive.params import load_params
     from motive.validation.report import tables
     from motive.validation.run import validate as validated
     from motive.validation.settings import FULL, SMALL
 
-    params = load_params(PARAMS).model_copy(update=_given(workers=workers))
+    params = _params().model_copy(update=_given(workers=workers))
     root, settings = ("validation/small", SMALL) if small else ("validation", FULL)
     settings = replace(settings, **_given(num_subsets=subsets))  # of fewer halves the first are the same
     for table in tables(validated(params, settings, root)):

@@ -225,8 +225,8 @@ class Params(Section):
             raise ValueError("optical_flow.check is true: allowed: false, alltracker knows what it sees")
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check the parameters.
+def load_params(path: Path = Path("params.yaml"), **model: str) -> Params:
+    """Read and check the parameters; `model`: keys of that section that are not as in the file.
 
     Raises:
         ValueError: no file, no YAML, or wrong keys: a line for each: key, value, what is allowed.
@@ -234,7 +234,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     if not path.is_file():
         raise ValueError(f"{path} is missing: run in the project's folder, or copy profiles/paper.yaml there")
     try:
-        return Params.model_validate(_read_yaml(path))
+        values = _read_yaml(path)
+        if model and isinstance(values, dict) and isinstance(values.get("model"), dict):
+            values["model"] |= model
+        return Params.model_validate(values)
     except ValidationError as error:
         details = error.errors()
         inner = {detail["loc"][:-1] for detail in details}  # a list is not wrong beside its items
