@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
@@ -135,20 +135,28 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
 
     `read` makes floats of what is stored. An empty tensor is not finite.
     """
+    tables = [_summary(path, name, read) for path in shard_paths(folder)]
     columns = ["clip_id", "finite", "min", "max", "norm"]
-    rows = [
-        _summary(clip_id, read(clip[name]), clip)
-        for path in shard_paths(folder)
-        for clip_id, clip in read_shard(path)
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "ok"] if rows and "ok" in rows[0] else columns)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame([], columns=columns)
 
 
-def _summary(clip_id: str, values: torch.Tensor, tensors: Tensors) -> dict[str, Any]:
-    low, high = (values.min().item(), values.max().item()) if values.numel() else (torch.nan, torch.nan)
-    finite = isfinite(low) and isfinite(high)  # both pass NaN on
-    row = {"clip_id": clip_id, "finite": finite, "min": low, "max": high, "norm": values.norm().item()}
-    return row | ({"ok": bool(tensors["ok"])} if "ok" in tensors else {})
+def _summary(path: Path, name: str, read: Callable[[Any], Any]) -> pd.DataFrame:
+    with _opened(path) as (shard, clip_ids):
+        keys, blocks = shard.keys(), []
+        if name in keys:
+            step = max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+            stored = (shard.get_slice(name)[at : at + step] for at in range(0, len(clip_ids), step))
+        else:
+            stored = (shard.get_tensor(f"{name}/{clip_id}")[None] for clip_id in clip_ids)
+        for rows in stored:
+            values = read(rows).flatten(1)
+            if not values.shape[1]:
+                values = values.new_full((len(values), 1), torch.nan)
+            blocks.append(torch.stack([values.amin(1), values.amax(1), values.norm(dim=1)], 1))
+        found = pd.DataFrame(torch.cat(blocks).double().numpy(), columns=["min", "max", "norm"])
+        found.insert(0, "clip_id", clip_ids)
+        found.insert(1, "finite", np.isfinite(found["min"]) & np.isfinite(found["max"]))  # both pass NaN on
+        return found.assign(ok=shard.get_tensor("ok").bool().numpy()) if "ok" in keys else found
 
 
 def shard_paths(folder: Path) -> list[Path]:
