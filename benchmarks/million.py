@@ -61,9 +61,7 @@ def write_store(folder: Path, num_clips: int, dim: int, storage: Storage) -> Non
     clip_ids = [f"{n:016x}" for n in range(num_clips)]
     for start in tqdm(range(0, num_clips, SHARD), desc="store", unit="shard", mininterval=5):
         ids = clip_ids[start : start + SHARD]
-        if (
-            storage == "bit"
-        ):  # each as likely: drawn as they are, a million times 16,384 Gaussians take minutes
+        if storage == "bit":  # signs of Gaussians are bits, each as likely; to draw those takes minutes
             sketch = torch.from_numpy(rng.integers(0, 256, (len(ids), 1, dim // 8), np.uint8))
         else:
             sketch = pack(torch.from_numpy(rng.standard_normal((len(ids), 1, dim), np.float32)), storage)

@@ -65,6 +65,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
         yield shard, clip_ids
 
 
+def _at_once(path: Path, clip_ids: list[str]) -> int:
+    return max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+
+
 def read_ids(path: Path) -> list[str]:
     """The clip ids of one shard, in row order.
 
@@ -85,7 +89,7 @@ def read_shard(path: Path, only: set[str] | None = None) -> Iterator[tuple[str, 
         keys = list(shard.keys())
         stacked = [key for key in keys if "/" not in key]
         ragged = sorted({key.split("/")[0] for key in keys if "/" in key})
-        step = max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+        step = _at_once(path, clip_ids)
         for start in range(0, len(clip_ids), step):
             ids = clip_ids[start : start + step]
             if only is not None and only.isdisjoint(ids):
@@ -144,7 +148,7 @@ def _summary(path: Path, name: str, read: Callable[[Any], Any]) -> pd.DataFrame:
     with _opened(path) as (shard, clip_ids):
         keys, blocks = shard.keys(), []
         if name in keys:
-            step = max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+            step = _at_once(path, clip_ids)
             stored = (shard.get_slice(name)[at : at + step] for at in range(0, len(clip_ids), step))
         else:
             stored = (shard.get_tensor(f"{name}/{clip_id}")[None] for clip_id in clip_ids)

@@ -23,8 +23,6 @@ def sign_products(signs: UInt8[Tensor, "N F_8"], numbers: Float[Tensor, "F Q"]) 
     result, rows = torch.empty(N, Q), max(1, BITS // len(numbers))
     for block, out in zip(signs.split(rows), result.split(rows), strict=True):
         bits = torch.from_numpy(np.unpackbits(block.numpy(), axis=1).view(np.int8))
-        sums = (
-            2 * torch.ops.aten._int_mm(bits, digits) - total
-        )  # as +1 and 0 it fits the processor's own product
+        sums = 2 * torch.ops.aten._int_mm(bits, digits) - total  # bytes are multiplied fastest
         torch.mul(sums[:, :Q] + sums[:, Q:] / (2 * DIGIT), largest / DIGIT, out=out)
     return result

@@ -191,9 +191,7 @@ class VideoWork:
 
 def _video_work(model: Model, prompts: list[str], params: Params) -> VideoWork:
     e, c, path = params.evaluation, params.clips, params.model.path
-    model_folder.latent_shape(
-        path, c.num_frames, c.height, c.width
-    )  # refuses sizes that the model would change
+    model_folder.latent_shape(path, c.num_frames, c.height, c.width)  # refuses what the model would change
     settings = c.model_dump(include={"num_frames", "height", "width", "fps"})
     settings |= e.model_dump(include={"num_inference_steps", "guidance_scale", "seed"})
     settings |= {"max_tokens": params.latents.max_tokens, "dtype": model.dtype, "what": "videos"}

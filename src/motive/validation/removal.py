@@ -37,11 +37,8 @@ def plan_removals(orders: dict[str, list[str]], fraction: float, seeds: tuple[in
     add("random_drop", lambda seed: shuffled(seed)[count:])
     add("random_keep", lambda seed: shuffled(seed)[:count])
     for row, order in orders.items():
-        ways = {
-            "drop_top": order[count:],
-            "drop_bottom": order[: len(order) - count],
-            "keep_top": order[:count],
-        }
+        rest = len(order) - count
+        ways = {"drop_top": order[count:], "drop_bottom": order[:rest], "keep_top": order[:count]}
         for way, chosen in ways.items():
             rival = f"{REFERENCE}_{way}" if row != REFERENCE and REFERENCE in orders else ""
             add(f"{row}_{way}", lambda seed, chosen=chosen: chosen, rival)
