@@ -37,19 +37,24 @@ WAYS: dict[str, tuple[int, Storage]] = {"": (512, "float16"), "shipped_": (16_38
 def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
     num_clips: Annotated[int, typer.Option(min=1, help="Clips in the store.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes that measure, one by one.")] = 5,
     store: Annotated[Path | None, typer.Option(help="Measure here; for the script itself.")] = None,
 ) -> None:
-    """Write stores, measure each in a new process, print."""
+    """Write stores, measure each in new processes, print medians, of a query the least and the most too."""
     if store:
         print(json.dumps(measure(store)))
         return
-    numbers: dict[str, float] = {"num_clips": num_clips}
+    numbers: dict[str, float] = {"num_clips": num_clips, "rounds": rounds}
     for prefix, (dim, storage) in WAYS.items():
         with tempfile.TemporaryDirectory() as name:
             write_store(Path(name), num_clips, dim, storage)
             command = [sys.executable, __file__, "--store", name]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        numbers |= {f"{prefix}{key}": value for key, value in json.loads(output).items()}
+            outputs = [subprocess.check_output(command, text=True) for _ in range(rounds)]
+        table = pd.DataFrame([json.loads(output) for output in outputs])
+        found = table.median().to_dict()
+        query = table["query_seconds"]
+        found |= {"query_seconds_least": query.min(), "query_seconds_most": query.max()}
+        numbers |= {f"{prefix}{key}": float(value) for key, value in found.items()}
     Console().print(numbers)
     if json_file:
         json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -235,16 +235,18 @@ def query(
     from motive.formats.tables import write_table
     from motive.query import draw
     from motive.query import query as asked
+    from motive.stages.attribution import segment_of
 
     picture, settings = out or Path(".motive/query") / f"{video.stem}.png", _params()
     if picture.suffix.lower() != ".png":
         raise ValueError(f"--out {picture}: it is a picture, and the table stands beside it: name it X.png")
     found = asked(video, caption, settings)
-    table = Table("rank", "influence", "clip", "video", "caption")
-    ends = [*found.head(top).to_dict("records"), *found.iloc[top:].tail(top).to_dict("records")]
+    heads = ["rank", "influence", "clip", "video", "caption"]
+    table = Table(*heads, *(["most at"] if "segment_start" in found else []))
+    ends: list[Any] = [*found.head(top).itertuples(), *found.iloc[top:].tail(top).itertuples()]
     for row in ends:
-        cells = (row["clip_id"], row["video"], row["caption"])
-        table.add_row(str(row["rank"]), f"{row['influence']:+.3f}", *cells)
+        cells = (row.clip_id, row.video, row.caption, segment_of(row))
+        table.add_row(str(row.rank), f"{row.influence:+.3f}", *cells[: len(table.columns) - 2])
     Console(markup=False).print(table)
     write_table(picture.with_suffix(".parquet"), found)
     draw(found, video, caption, settings, picture)

@@ -139,28 +139,36 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
 
     `read` makes floats of what is stored. An empty tensor is not finite.
     """
-    tables = [_summary(path, name, read) for path in shard_paths(folder)]
-    columns = ["clip_id", "finite", "min", "max", "norm"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame([], columns=columns)
+    ids: list[str] = []
+    found, ok = [torch.empty(0, 3)], []
+    for path in shard_paths(folder):
+        with _opened(path) as (shard, clip_ids):
+            ids += clip_ids
+            found += [_measures(read(rows)) for rows in _rows(path, shard, clip_ids, name)]
+            # A copy: what `get_tensor` gives keeps the whole shard mapped.
+            ok += [shard.get_tensor("ok").clone()] if "ok" in shard.keys() else []  # noqa: SIM118
+    table = pd.DataFrame(torch.cat(found).double().numpy(), columns=["min", "max", "norm"])
+    finite = np.isfinite(table["min"]) & np.isfinite(table["max"])  # both pass NaN on
+    table.insert(0, "clip_id", ids)
+    table.insert(1, "finite", finite)
+    return table.assign(ok=torch.cat(ok).bool().numpy()) if ok else table
 
 
-def _summary(path: Path, name: str, read: Callable[[Any], Any]) -> pd.DataFrame:
-    with _opened(path) as (shard, clip_ids):
-        keys, blocks = shard.keys(), []
-        if name in keys:
-            step = _at_once(path, clip_ids)
-            stored = (shard.get_slice(name)[at : at + step] for at in range(0, len(clip_ids), step))
-        else:
-            stored = (shard.get_tensor(f"{name}/{clip_id}")[None] for clip_id in clip_ids)
-        for rows in stored:
-            values = read(rows).flatten(1)
-            if not values.shape[1]:
-                values = values.new_full((len(values), 1), torch.nan)
-            blocks.append(torch.stack([values.amin(1), values.amax(1), values.norm(dim=1)], 1))
-        found = pd.DataFrame(torch.cat(blocks).double().numpy(), columns=["min", "max", "norm"])
-        found.insert(0, "clip_id", clip_ids)
-        found.insert(1, "finite", np.isfinite(found["min"]) & np.isfinite(found["max"]))  # both pass NaN on
-        return found.assign(ok=shard.get_tensor("ok").bool().numpy()) if "ok" in keys else found
+def _rows(path: Path, shard: Any, clip_ids: list[str], name: str) -> Iterator[torch.Tensor]:
+    """A tensor of all clips of a shard, a few of them at a time; one by one where shapes differ."""
+    if f"{name}/{clip_ids[0]}" in shard.keys():  # noqa: SIM118
+        yield from (shard.get_tensor(f"{name}/{clip_id}")[None] for clip_id in clip_ids)
+    else:
+        step = _at_once(path, clip_ids)
+        yield from (shard.get_slice(name)[at : at + step] for at in range(0, len(clip_ids), step))
+
+
+def _measures(rows: torch.Tensor) -> torch.Tensor:
+    """[n,...] -> [n,3]: the smallest number, the largest, the norm; NaN of nothing."""
+    values = rows.flatten(1)
+    if not values.shape[1]:
+        return values.new_full((len(values), 3), torch.nan)
+    return torch.stack([*values.aminmax(dim=1), values.norm(dim=1)], 1)
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-BITS = 1 << 24  # signs at a time, a byte each: few enough for a cache, many enough for several threads
+BITS = 1 << 22  # signs at a time, a byte each, so that they stay in a processor's cache
 DIGIT = 127  # a number is two digits of one byte: its share of the largest to one part in 32,258
 
 

@@ -58,8 +58,7 @@ def run(params: Params) -> None:
     write_table(OUT / "segments.parquet", segments)
     write_table(OUT / "best_and_worst.parquet", best_and_worst)
     write_table(OUT / "confounds.parquet", _confounds(pool, mean_influence(matrix[:, voters]), ok))
-    picture = _picture(with_best_segment(best_and_worst, segments), pool, queries, params.clips)
-    write_png(OUT / "best_and_worst.png", picture)
+    write_png(OUT / "best_and_worst.png", _picture(best_and_worst, pool, queries, params.clips))
     _write_summary(ranking, queries.iloc[voters], params)
     _tell(ranking, pool, params)
 
@@ -190,9 +189,14 @@ def with_best_segment(table: pd.DataFrame, segments: pd.DataFrame) -> pd.DataFra
 
 def words_of(row: Any) -> str:
     """What stands below a ranked clip: rank, influence, the segment that adds most, caption."""
-    start, end = getattr(row, "segment_start", np.nan), getattr(row, "segment_end", np.nan)
-    segment = "" if np.isnan(start) else f", most at {start:.1f} to {end:.1f} s"
-    return f"rank {row.rank}, influence {row.influence:+.3f}{segment}\n{row.caption}"
+    where = segment_of(row)
+    numbers = f"rank {row.rank}, {'' if where else 'influence '}{row.influence:+.3f}"
+    return f"{numbers}{where and f', most at {where}'}\n{row.caption}"
+
+
+def segment_of(row: Any) -> str:
+    """Where the segment that adds most to a clip begins and ends; empty if parts are not told apart."""
+    return f"{row.segment_start:.1f} to {row.segment_end:.1f} s" if hasattr(row, "segment_start") else ""
 
 
 def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataFrame:
@@ -271,10 +275,13 @@ def _picture(table: pd.DataFrame, pool: pd.DataFrame, queries: pd.DataFrame, cli
 
 def _tell(ranking: pd.DataFrame, pool: pd.DataFrame, params: Params) -> None:
     captions = dict(zip(pool["clip_id"], pool["caption"], strict=True))
-    best: Any = ranking[ranking["ok"]]
-    for row in best.head(3).to_dict("records"):
-        words = f"{row['clip_id']}, {row['votes']} votes, influence {row['influence']:.3f}"
-        log.info("attribution: rank %d: %s, %r", row["rank"], words, captions[row["clip_id"]])
+    best: Any = ranking[ranking["ok"]].head(3)
+    for row in best.itertuples():
+        where = segment_of(row)
+        words = (
+            f"{row.clip_id}, {row.votes} votes, influence {row.influence:.3f}{where and ', most at '}{where}"
+        )
+        log.info("attribution: rank %d: %s, %r", row.rank, words, captions[row.clip_id])
     voted, percentile = (ranking["votes"] > 0).sum(), params.attribution.percentile
     log.info("attribution: %d clips have votes, being above percentile %g of some query", voted, percentile)
     log.info("attribution: look at %s and %s", OUT / "best_and_worst.png", OUT / "ranking.parquet")
