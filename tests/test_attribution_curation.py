@@ -1,6 +1,7 @@
 """Sketches in, a ranking and a subset out: who votes, who is chosen, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,21 @@ def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
     attribution.run(small_params())
     assert json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"] == 1
     assert ids[1] in caplog.text
+
+
+@pytest.mark.parametrize("part", ["pool", "queries"])
+@pytest.mark.parametrize("why", ["still", "failed"])
+def test_where_no_clip_is_ok_nothing_is_ranked(pool, part, why):
+    ids = read_table(Path("data") / part / "clips/clips.parquet")["clip_id"].tolist()
+    still = {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
+    shutil.rmtree(".motive/work")
+    if why == "still":
+        write_part(RECIPE, dict.fromkeys(ids, still), {})
+    else:
+        write_part(RECIPE, {}, dict.fromkeys(ids, "masks: torn"))
+    publish(RECIPE, ids, 4, Path("data") / part / "sketches")
+    with pytest.raises(ValueError, match=f"data/{part}/sketches: no sketch is ok; .* does anything move"):
+        attribution.run(small_params())
 
 
 # ---- curation

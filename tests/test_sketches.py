@@ -170,6 +170,17 @@ def test_a_gradient_that_is_no_number_sets_its_clip_aside_and_the_run_goes_on(co
     assert list(tensors_of(POOL / "sketches")) == [one for one in seen if one != bad]
 
 
+def test_nothing_but_clips_that_failed_gets_through(copy):
+    ids = read_clips("pool")["clip_id"].tolist()
+    recipe = shards.Recipe("latents", 99)
+    shards.write_part(recipe, {}, dict.fromkeys(ids, "torn"))
+    shards.publish(recipe, ids, 2, POOL / "latents")
+    sketches.run("pool", params_of())
+    failures = read_table(POOL / "sketches/failures.parquet")
+    assert failures["clip_id"].tolist() == ids
+    assert set(failures["reason"]) == {"latents: torn"}
+
+
 def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sketched, copy, monkeypatch):
     """As an overflow in a half-precision backward pass would be."""
     bad = list(tensors_of(POOL / "latents"))[1]

@@ -14,7 +14,7 @@ from motive.adapters.trackers import load_tracker
 from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
 from motive.formats.pictures import write_png
 from motive.formats.recipes import Recipe, deciding, differences
-from motive.formats.shards import read_manifest, read_stacked
+from motive.formats.shards import read_manifest
 from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.video import BadClip, stream_frames
 from motive.maths.camera_motion import LABELS
@@ -74,17 +74,16 @@ def _sketch(
 
 
 def _ranked(sketch: torch.Tensor, params: Params) -> pd.DataFrame:
-    clip_ids, stored = read_stacked(POOL / "sketches", "sketch")
-    ok = read_stacked(POOL / "sketches", "ok")[1]
     how, pool = params.attribution, read_clips("pool")
-    measured = measure(stored, ok, how.method, how.damping)
-    found = influence(stored, sketch[None], ok, measured)[:, 0].numpy()
-    rows = ok.nonzero()[:, 0].numpy()
+    ok, stored = attribution.aligned(pool, POOL / "sketches")
+    fine = torch.from_numpy(ok)
+    measured = measure(stored, fine, how.method, how.damping)
+    found = influence(stored, sketch[None], fine, measured)[:, 0].numpy()
+    rows = ok.nonzero()[0]
     rows = rows[np.argsort(-found[rows], kind="stable")]
     table = pd.DataFrame({"rank": range(len(rows)), "influence": found[rows]})
-    table["clip_id"] = np.array(clip_ids)[rows]
-    fine = pool["clip_id"].isin(table["clip_id"]).to_numpy()
-    segments = attribution.segment_table(pool, sketch[None], measured, fine, params.clips)
+    table["clip_id"] = pool["clip_id"].to_numpy()[rows]
+    segments = attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
     return attribution.with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
 
 

@@ -68,7 +68,7 @@ def masks(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -
 def sketches(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:
     """`summarise(folder, "sketch")`, which has `ok`; like `arrays`; where ok finite, of unit norm."""
     again = "delete .motive/work/sketches and run the sketches stage again"
-    none = "every sketch is marked not ok: look at the model and at sketches.sigmas"
+    none = "no sketch is ok: does anything move? see masks.floor and masks/overlay.png, then the model"
     ok = table["ok"].eq(True)
     norm = table["norm"].where(ok, 1.0)
     table = table.assign(

@@ -149,7 +149,7 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
             ok += [shard.get_tensor("ok").clone()] if "ok" in shard.keys() else []  # noqa: SIM118
     table = pd.DataFrame(torch.cat(found).double().numpy(), columns=["min", "max", "norm"])
     finite = np.isfinite(table["min"]) & np.isfinite(table["max"])  # both pass NaN on
-    table.insert(0, "clip_id", ids)
+    table.insert(0, "clip_id", pd.Series(ids, dtype="str"))  # of a kind to join with, even if empty
     table.insert(1, "finite", finite)
     return table.assign(ok=torch.cat(ok).bool().numpy()) if ok else table
 

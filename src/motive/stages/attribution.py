@@ -39,7 +39,7 @@ def run(params: Params) -> None:
     """
     same_recipe(Path("data/pool/sketches"), Path("data/queries/sketches"))
     pool, queries = read_clips("pool"), read_clips("queries")
-    ok, sketches = _aligned(pool, Path("data/pool/sketches"))
+    ok, sketches = aligned(pool, Path("data/pool/sketches"))
     queries, asked = _usable(queries, Path("data/queries/sketches"))
     voters = choose_voters(queries["motion"].tolist(), params.attribution.motion)
     log.info("attribution: %d of %d pool clips are ok, %d queries vote", ok.sum(), len(pool), len(voters))
@@ -82,16 +82,23 @@ def same_recipe(pool: Path, queries: Path) -> None:
         )
 
 
-def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
-    """ok bool [N] and packed sketches [N,K,D] in the order of the clip table; without a sketch: not ok."""
+def aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
+    """ok bool [N] and packed sketches [N,K,D] in the order of the clip table; without a sketch: not ok.
+
+    Raises:
+        ValueError: none is ok.
+    """
+    none = f"{folder}: no sketch is ok; see its failures.parquet, and masks.floor: does anything move?"
     clip_ids, found = read_stacked(folder, "sketch")
     if not clip_ids:
-        raise ValueError(f"{folder} holds no sketch: see {folder / 'failures.parquet'} for the reasons")
+        raise ValueError(none)
     row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
     rows = np.array([row_of.get(clip_id, -1) for clip_id in clips["clip_id"]])
     fine = read_stacked(folder, "ok")[1].numpy()
     if found.is_floating_point():
         fine &= found.flatten(1).isfinite().all(dim=1).numpy()
+    if not fine.any():
+        raise ValueError(none)
     if clip_ids == clips["clip_id"].tolist():
         return fine, found
     sketches = found.new_zeros(len(clips), *found.shape[1:])
@@ -101,17 +108,13 @@ def _aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tenso
 
 def _usable(queries: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, torch.Tensor]:
     """The queries that are ok, and their packed sketches [Q,K,D]."""
-    ok, sketches = _aligned(queries, folder)
+    ok, sketches = aligned(queries, folder)
     usable: Any = queries[ok]
     if not ok.all():
         log.warning(
             "attribution: %d queries are not ok and ask nothing: %s",
             (~ok).sum(),
             ", ".join(queries["clip_id"].to_numpy()[~ok]),
-        )
-    if not ok.any():
-        raise ValueError(
-            f"{folder}: no query is ok; see its failures.parquet, and masks.floor: does anything move?"
         )
     return usable.reset_index(drop=True), sketches[torch.from_numpy(ok)]
 

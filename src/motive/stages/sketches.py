@@ -120,6 +120,8 @@ def _check(part: str, out: Path, failures: pd.DataFrame) -> None:
     from motive.checks import check
 
     table = summarise(out, "sketch", unpack)
+    if table.empty:  # no shard, which would have the column
+        table["ok"] = pd.Series(dtype=bool)
     check("sketches", table, clips=read_clips(part), failures=failures, file=out)
     num_ok = int(table["ok"].to_numpy(bool).sum())
     log.info("sketches %s: %d ok, %d still, %d failed", part, num_ok, len(table) - num_ok, len(failures))
