@@ -56,9 +56,16 @@ def test_signs_times_numbers_are_what_they_would_be_as_numbers_in_any_blocks(mon
     found = influence(packed, queries, ok)
     exact = unpack(packed).flatten(1) @ queries.flatten(1).T
     torch.testing.assert_close(found, exact, atol=5e-6, rtol=0)
-    monkeypatch.setattr(room, "BLOCK", 3 * 2048)
-    monkeypatch.setattr(signs, "BITS", 2 * 2048)
+    monkeypatch.setattr(signs, "BLOCK", 3 * 256)
     assert torch.equal(influence(packed, queries, ok), found)
+    monkeypatch.setattr(signs, "WIDEST", 64)
+    torch.testing.assert_close(influence(packed, queries, ok), exact, atol=5e-6, rtol=0)
+
+
+def test_sums_of_the_widest_rows_do_not_overflow():
+    rows = torch.tensor([[255], [0], [128], [1]], dtype=torch.uint8).expand(4, signs.WIDEST).contiguous()
+    found = signs.sign_products(rows, torch.ones(8 * signs.WIDEST, 1))[:, 0]
+    torch.testing.assert_close(found / signs.WIDEST, torch.tensor([8.0, -8.0, -6.0, -6.0]))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -31,15 +31,15 @@ def influence(
     def rows_of(stored: Tensor) -> Tensor:
         return (unit(measured(stored)) if measured else unpack(stored)).flatten(1)
 
-    columns, signs = rows_of(queries).T, pool.dtype == torch.uint8 and not measured
-    result, rows = torch.zeros(len(pool), len(queries)), max(1, BLOCK // len(columns))
-    for block, fine, out in zip(pool.split(rows), ok.split(rows), result.split(rows), strict=True):
-        if signs:
-            products = sign_products(block.flatten(1), columns) / len(columns) ** 0.5
-        else:
-            products = rows_of(block) @ columns
-        # Chosen, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
-        out[:] = torch.where(fine[:, None], products, 0.0)
+    columns = rows_of(queries).T
+    if pool.dtype == torch.uint8 and not measured:
+        result = sign_products(pool.flatten(1), columns).div_(len(columns) ** 0.5)
+    else:
+        result, rows = torch.empty(len(pool), len(queries)), max(1, BLOCK // len(columns))
+        for block, out in zip(pool.split(rows), result.split(rows), strict=True):
+            torch.mm(rows_of(block), columns, out=out)
+    # Set, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
+    result[~ok] = 0.0
     return result
 
 
