@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.formats.shards import read_manifest, read_stacked
 from motive.formats.tables import read_table, write_table
 from motive.maths.influence import influence
+from motive.maths.influence import measure as measure_by
 from motive.maths.packing import Storage, pack, unit
 from motive.maths.ranking import interval, mean_influence, rank, votes
 
@@ -109,6 +110,8 @@ def measure(folder: Path) -> dict[str, float]:
     numbers["peak_gb"] = peak_gb()
     interval(fifty)
     lap("interval_seconds")
+    influence(pool, queries[:1], ok, measure_by(pool, ok, "centred"))
+    lap("centred_influence_seconds")
     numbers["peak_gb_all"] = peak_gb()
     return {name: float(np.round(value, 3)) for name, value in numbers.items()}
 

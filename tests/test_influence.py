@@ -62,6 +62,17 @@ def test_signs_times_numbers_are_what_they_would_be_as_numbers_in_any_blocks(mon
     torch.testing.assert_close(influence(packed, queries, ok), exact, atol=5e-6, rtol=0)
 
 
+@pytest.mark.parametrize("asked", ["float32", "bit"])
+def test_centred_signs_are_centred_as_numbers_would_be(asked):
+    pool, queries = pack(sketches(600, 0, levels=3), "bit"), pack(sketches(5, 1, levels=3), asked)
+    ok = torch.arange(600) % 7 != 0
+    how = measure(pool, ok, "centred")
+    assert how
+    torch.testing.assert_close(how.of_stored, unpack(pool)[ok].mean(0))
+    wanted = cosine_similarity(how(pool)[:, None], how(queries)[None], dim=-1).mean(-1)
+    torch.testing.assert_close(influence(pool, queries, ok, how)[ok], wanted[ok], atol=2e-4, rtol=0)
+
+
 def test_sums_of_the_widest_rows_do_not_overflow():
     rows = torch.tensor([[255], [0], [128], [1]], dtype=torch.uint8).expand(4, signs.WIDEST).contiguous()
     found = signs.sign_products(rows, torch.ones(8 * signs.WIDEST, 1))[:, 0]

@@ -6,18 +6,32 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Shaped
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 from motive.maths.packing import unit, unpack
-from motive.maths.signs import sign_products
+from motive.maths.signs import mean_signs, sign_products
 
 BLOCK = 1 << 24  # numbers of pool sketches at a time: what is held beside the result
 SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of ...
 AXES = 4_096  # ... or so many, where a sketch has more numbers than this: eigenvectors cost their cube
 
 Method = Literal["cosine", "centred", "preconditioned"]
-Measure = Callable[[Shaped[Tensor, "*N K D_stored"]], Float[Tensor, "*N K D"]]
+
+
+class Measure(NamedTuple):
+    """A change of stored sketches after which their cosine is taken: less the mean, then `turned`.
+
+    The mean of a pool of signs is not that of its sketches; what is in full numbers is centred by the latter.
+    """
+
+    of_stored: Float[Tensor, "K D"]
+    of_numbers: Float[Tensor, "K D"]
+    turned: Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]] | None = None
+
+    def __call__(self, stored: Shaped[Tensor, "*N K D_stored"]) -> Float[Tensor, "*N K D"]:
+        x = unpack(stored) - (self.of_stored if stored.dtype == torch.uint8 else self.of_numbers)
+        return self.turned(x) if self.turned else x
 
 
 def influence(
@@ -28,18 +42,37 @@ def influence(
 ) -> Float32[Tensor, "N Q"]:
     """Mean over the noise levels of the cosine, block by block; a row that is not ok is zero."""
 
-    def rows_of(stored: Tensor) -> Tensor:
-        return (unit(measured(stored)) if measured else unpack(stored)).flatten(1)
+    def measure_of(stored: Tensor) -> Tensor:
+        return unit(measured(stored)) if measured else unpack(stored)
 
-    columns = rows_of(queries).T
-    if pool.dtype == torch.uint8 and not measured:
-        result = sign_products(pool.flatten(1), columns).div_(len(columns) ** 0.5)
+    asked = measure_of(queries)
+    if pool.dtype == torch.uint8 and not (measured and measured.turned):
+        result = _of_signs(pool, asked, measured.of_stored if measured else None)
     else:
+        columns = asked.flatten(1).T
         result, rows = torch.empty(len(pool), len(queries)), max(1, BLOCK // len(columns))
         for block, out in zip(pool.split(rows), result.split(rows), strict=True):
-            torch.mm(rows_of(block), columns, out=out)
+            torch.mm(measure_of(block).flatten(1), columns, out=out)
     # Set, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
     result[~ok] = 0.0
+    return result
+
+
+def _of_signs(
+    pool: UInt8[Tensor, "N K D_8"], asked: Float[Tensor, "Q K D"], mean: Float[Tensor, "K D"] | None
+) -> Float32[Tensor, "N Q"]:
+    """The same with x = s - mean, of products with the signs s alone: x q = s q - mean q, and
+    |x|^2 = |s|^2 - 2 s mean + |mean|^2."""
+    Q, K, D = asked.shape
+    if mean is None:
+        return sign_products(pool.flatten(1), asked.flatten(1).T).div_((K * D) ** 0.5)
+    result = torch.zeros(len(pool), Q)
+    for k in range(K):
+        columns = torch.cat([asked[:, k], mean[k : k + 1]]).T
+        products = sign_products(pool[:, k], columns).div_((K * D) ** 0.5)
+        products -= mean[k] @ columns  # x q, and x mean
+        squared = 1 / K - 2 * products[:, Q:] - mean[k].square().sum()
+        result += products[:, :Q] / (K * squared.clamp_min(1e-6)).sqrt()
     return result
 
 
@@ -51,8 +84,6 @@ def measure(
     cosine: none (the paper). centred: the pool's mean is subtracted, so that what all clips teach does not
     count. preconditioned: then (F + damping * mean eigenvalue)^-1/2 on both sides, F the pool's second
     moment at each noise level: directions in which all clips push count less (a Fisher matrix of sketches).
-
-    The mean of a pool of signs is not that of its sketches; a query in full numbers is centred by the latter.
     """
     if method == "cosine":
         return None
@@ -60,13 +91,13 @@ def measure(
     K, D = unpack(pool[:1]).shape[1:]
     most = SAMPLE if method == "centred" or D <= AXES else AXES
     chosen = chosen[:: -(-len(chosen) // most) or 1]
-    blocks = chosen.split(max(1, BLOCK // (K * D)))
-    mean = torch.stack([unpack(pool[rows]).sum(0) for rows in blocks]).sum(0) / len(chosen)
-    whole = _before_signs(mean) if pool.dtype == torch.uint8 else mean
-
-    def centred(stored: Tensor) -> Tensor:
-        return unpack(stored) - (mean if stored.dtype == pool.dtype else whole)
-
+    if pool.dtype == torch.uint8:
+        mean = mean_signs(pool.flatten(1), chosen).view(K, D) / (K * D) ** 0.5
+        centred = Measure(mean, _before_signs(mean))
+    else:
+        blocks = chosen.split(max(1, BLOCK // (K * D)))
+        mean = torch.stack([unpack(pool[rows]).sum(0) for rows in blocks]).sum(0) / len(chosen)
+        centred = Measure(mean, mean)
     if method == "centred":
         return centred
     values, axes = _principal((unpack(pool[chosen]) - mean).transpose(0, 1))
@@ -75,12 +106,11 @@ def measure(
     rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)
     gains = (values + least).rsqrt() - rest
 
-    def preconditioned(stored: Tensor) -> Tensor:
-        x = centred(stored)
+    def turned(x: Tensor) -> Tensor:
         along = torch.einsum("...kd,kdr->...kr", x, axes) * gains
         return x * rest + torch.einsum("...kr,kdr->...kd", along, axes)
 
-    return preconditioned
+    return centred._replace(turned=turned)
 
 
 def _before_signs(mean: Float[Tensor, "K D"]) -> Float[Tensor, "K D"]:
@@ -112,10 +142,10 @@ def segment_influence(
     `segments` add up to the clip's sketch (of which they are shares, and therefore not of unit norm), of full
     numbers as the pool's are: signs don't add up.
     """
-    measured = measured or unpack
-    wanted = unit(measured(queries)).mean(0)  # [K,D]
-    nothing = measured(torch.zeros_like(wanted))
-    parts = measured(segments.float()) - nothing + nothing / segments.shape[1]
+    change = measured or unpack
+    wanted = unit(change(queries)).mean(0)  # [K,D]
+    nothing = change(torch.zeros_like(wanted))
+    parts = change(segments.float()) - nothing + nothing / segments.shape[1]
     length = parts.sum(1).norm(dim=-1).clamp_min(1e-30) * wanted.shape[0] ** 0.5
     return torch.einsum("nskd,nk,kd->ns", parts, 1 / length, wanted)
 

@@ -1,7 +1,8 @@
 """Inner products with signs that are stored as bits, without making numbers of them."""
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 BLOCK = 1 << 22  # bytes at a time
@@ -37,3 +38,11 @@ def sign_products(signs: UInt8[Tensor, "N F_8"], numbers: Float[Tensor, "F Q"]) 
         sums = 2 * ones - total
         torch.mul(sums[:, :Q] + sums[:, Q:] / (2 * DIGIT), largest / DIGIT, out=out)
     return result
+
+
+def mean_signs(signs: UInt8[Tensor, "N F_8"], rows: Int64[Tensor, "M"]) -> Float32[Tensor, "F"]:
+    """The mean over these rows of each of the F = 8 F_8 columns of +1 and -1."""
+    ones = np.zeros(8 * signs.shape[1], np.int64)
+    for some in rows.split(255):  # as many as a byte can count
+        ones += np.unpackbits(signs[some].numpy(), axis=1).sum(0, dtype=np.uint8)
+    return torch.from_numpy(2 * ones / len(rows) - 1).float()
