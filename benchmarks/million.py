@@ -3,8 +3,9 @@
     python benchmarks/million.py --json million.json
 
 Writes stores of random sketches as the sketches stage publishes them, 512 numbers of float16 a clip, and
-16,384 signs, which ship. In a process of its own it measures what a user waits for: read the store, influence
-of one new query, votes, ranking; then the same for fifty queries with a table of a million rows.
+16,384 signs, which ship. In a process of its own it measures what a user waits for: read clip table and
+store as the attribution stage does, influence of one new query, votes, ranking; then the same for fifty
+queries.
 """
 
 import json
@@ -24,12 +25,13 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from motive.formats.shards import read_manifest, read_stacked
+from motive.formats.shards import read_manifest
 from motive.formats.tables import read_table, write_table
 from motive.maths.influence import influence
 from motive.maths.influence import measure as measure_by
 from motive.maths.packing import Storage, pack, unit
 from motive.maths.ranking import interval, mean_influence, rank, votes
+from motive.stages.attribution import aligned
 
 SHARD = 4096
 WAYS: dict[str, tuple[int, Storage]] = {"": (512, "float16"), "shipped_": (16_384, "bit")}  # prefix of keys
@@ -90,22 +92,21 @@ def measure(folder: Path) -> dict[str, float]:
         nonlocal start
         numbers[name], start = time.perf_counter() - start, time.perf_counter()
 
-    clip_ids, pool = read_stacked(folder, "sketch")
-    ok = read_stacked(folder, "ok")[1]
+    table = read_table(folder / "clips.parquet")
+    fine, pool = aligned(table, folder)
+    clip_ids, ok = table["clip_id"].tolist(), torch.from_numpy(fine)
     lap("read_seconds")
     one = influence(pool, queries[:1], ok).numpy()
     lap("influence_seconds")
-    count = votes(one, ok.numpy(), 90.0)
-    order = rank(count, mean_influence(one), ok.numpy(), clip_ids)
+    order = rank(votes(one, fine, 90.0), mean_influence(one), fine, clip_ids)
     lap("rank_seconds")
     numbers["query_seconds"] = sum(numbers.values())
     assert len(order) == len(pool)
-    table = read_table(folder / "clips.parquet")
     table["rank"] = order
     write_table(folder / "ranking.parquet", table.sort_values("rank", ignore_index=True))
     lap("table_seconds")
     fifty = influence(pool, queries, ok).numpy()
-    rank(votes(fifty, ok.numpy(), 90.0), mean_influence(fifty), ok.numpy(), clip_ids)
+    rank(votes(fifty, fine, 90.0), mean_influence(fifty), fine, clip_ids)
     lap("fifty_queries_seconds")
     numbers["peak_gb"] = peak_gb()
     interval(fifty)

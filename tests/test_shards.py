@@ -98,6 +98,15 @@ def test_tensors_come_back_in_row_order_stacked_or_ragged(unbroken: dict[str, st
     assert torch.equal(values, torch.stack([compute(clip_id)["values"] for clip_id in clip_ids]))
 
 
+def test_tensors_come_back_in_the_order_asked_for_and_as_zeros_where_there_is_none(unbroken) -> None:
+    asked = [IDS[-1], "of another pool", *BAD, *IDS[:2]]
+    assert set(asked[2:]) >= set(BAD)
+    (values,) = shards.read_aligned(Path("unbroken"), asked, "values")
+    for clip_id, value in zip(asked, values, strict=True):
+        there = clip_id in IDS and clip_id not in BAD
+        assert torch.equal(value, compute(clip_id)["values"] if there else torch.zeros_like(value))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_order_and_interruptions_change_no_byte(seed: int, unbroken: dict[str, str]) -> None:
     order = random.Random(seed)

@@ -128,6 +128,21 @@ def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
     return clip_ids, tensor
 
 
+def read_aligned(folder: Path, clip_ids: list[str], *names: str) -> list[torch.Tensor]:
+    """These tensors of a published folder, [n, ...] for n clips; zeros for a clip that is not there."""
+    row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+    tensors = [torch.zeros(len(clip_ids)) for _ in names]
+    for nth, path in enumerate(shard_paths(folder)):
+        to = torch.tensor([row_of.get(clip_id, -1) for clip_id in read_ids(path)])
+        known = to >= 0
+        for n, name in enumerate(names):
+            rows = read_column(path, name)
+            if nth == 0:
+                tensors[n] = rows.new_zeros(len(clip_ids), *rows.shape[1:])
+            tensors[n][to[known]] = rows if known.all() else rows[known]
+    return tensors
+
+
 def read_column(path: Path, name: str) -> torch.Tensor:
     """All rows of one tensor of one shard, if its clips have it in one shape."""
     with _opened(path) as (shard, _):

@@ -15,7 +15,14 @@ from motive.formats.clips import STILL, clip_path, clip_span, read_clips
 from motive.formats.facts import read_facts
 from motive.formats.pictures import write_png
 from motive.formats.recipes import deciding, differences
-from motive.formats.shards import read_column, read_ids, read_manifest, read_stacked, shard_paths
+from motive.formats.shards import (
+    read_aligned,
+    read_column,
+    read_ids,
+    read_manifest,
+    read_stacked,
+    shard_paths,
+)
 from motive.formats.sheets import Strip, clip_strip, strip_sheet
 from motive.formats.tables import read_table, write_table
 from motive.maths.confounds import rank_correlation
@@ -88,22 +95,16 @@ def aligned(clips: pd.DataFrame, folder: Path) -> tuple[np.ndarray, torch.Tensor
     Raises:
         ValueError: none is ok.
     """
-    none = f"{folder}: no sketch is ok; see its failures.parquet, and masks.floor: does anything move?"
-    clip_ids, found = read_stacked(folder, "sketch")
-    if not clip_ids:
-        raise ValueError(none)
-    row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-    rows = np.array([row_of.get(clip_id, -1) for clip_id in clips["clip_id"]])
-    fine = read_stacked(folder, "ok")[1].numpy()
-    if found.is_floating_point():
-        fine &= found.flatten(1).isfinite().all(dim=1).numpy()
+    ok, found = read_aligned(folder, clips["clip_id"].tolist(), "ok", "sketch")
+    fine = ok.bool()
+    if found.is_floating_point():  # NaN and infinity stay in a sum; in one go it would copy all to float32
+        sums = [rows.reshape(len(rows), -1).sum(1, dtype=torch.float32) for rows in found.split(1024)]
+        fine &= torch.cat(sums).isfinite()
     if not fine.any():
-        raise ValueError(none)
-    if clip_ids == clips["clip_id"].tolist():
-        return fine, found
-    sketches = found.new_zeros(len(clips), *found.shape[1:])
-    sketches[torch.from_numpy(rows >= 0)] = found[torch.from_numpy(rows[rows >= 0])]
-    return np.where(rows >= 0, fine[rows], False), sketches
+        raise ValueError(
+            f"{folder}: no sketch is ok; see its failures.parquet, and masks.floor: does anything move?"
+        )
+    return fine.numpy(), found
 
 
 def _usable(queries: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, torch.Tensor]:

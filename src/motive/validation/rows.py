@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from motive.formats.shards import read_stacked
+from motive.formats.shards import read_aligned
 from motive.maths.influence import Method, influence, measure
 from motive.params import Params
 from motive.validation.baselines import BASELINES, Subject
@@ -87,8 +86,5 @@ def read_sketches(
     folder: Path, clip_ids: list[str]
 ) -> tuple[Shaped[Tensor, "n K D_stored"], Bool[Tensor, "n"]]:
     """The sketches of these clips as stored, and which are ok; a clip without one is not."""
-    known, sketches = read_stacked(folder, "sketch")
-    fine = read_stacked(folder, "ok")[1]
-    row_of = {clip_id: row for row, clip_id in enumerate(known)}
-    rows = torch.tensor([row_of.get(clip_id, -1) for clip_id in clip_ids])
-    return sketches[rows], fine[rows] & (rows >= 0)
+    sketches, ok = read_aligned(folder, clip_ids, "sketch", "ok")
+    return sketches, ok.bool()
