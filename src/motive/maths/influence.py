@@ -72,7 +72,8 @@ def _of_signs(
         products = sign_products(pool[:, k], columns).div_((K * D) ** 0.5)
         products -= mean[k] @ columns  # x q, and x mean
         squared = 1 / K - 2 * products[:, Q:] - mean[k].square().sum()
-        result += products[:, :Q] / (K * squared.clamp_min(1e-6)).sqrt()
+        squared = squared.clamp_min(1e-6)  # of a clip that is the mean, rounding alone is left
+        result += products[:, :Q] / (K * squared).sqrt()
     return result
 
 
