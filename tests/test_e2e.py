@@ -174,7 +174,7 @@ def test_mlflow_has_the_run_and_the_failure(site: Site, refused: FlowRun) -> Non
 def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_the_same_bytes(
     site: Site, refused: FlowRun, worker: subprocess.Popen, tmp_path: Path
 ) -> None:
-    change(site.folder, "sketches", "projection_seed", 1)
+    sketch_anew_slowly(site.folder, seed=1)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
     killed = site.start("on-demand")
@@ -195,6 +195,12 @@ def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_t
     assert (site.folder / "data/attribution/ranking.parquet").read_bytes() == unbroken(site.folder, tmp_path)
 
 
+def sketch_anew_slowly(folder: Path, seed: int) -> None:
+    """So many noise levels that there is time to stop it, on a fast machine too."""
+    change(folder, "sketches", "projection_seed", seed)
+    change(folder, "sketches", "sigmas", [n / 41 for n in range(1, 41)])
+
+
 def kill_everything(site: Site, worker: subprocess.Popen) -> None:
     """The worker and all it started, with no chance to say so; stages end, as nobody holds them."""
     family = psutil.Process(worker.pid).children(recursive=True)
@@ -209,7 +215,7 @@ def kill_everything(site: Site, worker: subprocess.Popen) -> None:
 
 
 def test_a_cancelled_run_ends_its_stage(site: Site, tmp_path: Path) -> None:
-    change(site.folder, "sketches", "projection_seed", 2)
+    sketch_anew_slowly(site.folder, seed=2)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
     with worker_of(site, tmp_path / "worker.log") as worker:
