@@ -43,7 +43,9 @@ def nightly(
             fetch(git_pull)
         if stale := not is_up_to_date():
             UNPUSHED.touch()
-            motive_pipeline(stage_hours=stage_hours, side_by_side=side_by_side)
+            ended = motive_pipeline(stage_hours=stage_hours, side_by_side=side_by_side, return_state=True)
+            if not ended.is_completed():
+                ended.result()  # raises what failed; of what went well a server slow to answer gives none
         else:
             get_run_logger().info("the data version and the parameters are those of the last run")
         if pushed := push and UNPUSHED.exists():

@@ -201,4 +201,4 @@ def run_stage(stage: str, hours: float, experiment: str) -> State:
 
 
 if __name__ == "__main__":
-    motive_pipeline()
+    raise SystemExit(not motive_pipeline(return_state=True).is_completed())

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
@@ -271,6 +272,23 @@ def test_commits_of_others_are_fetched_even_where_both_have_run(toy, upstream):
         assert Path("last.txt").read_text() == source * 2
         with Path("dvc.lock").open("a") as lock:
             lock.write("# ours\n")
+
+
+def test_a_night_whose_answers_are_lost_completes_all_the_same(toy, monkeypatch):
+    """A client that waits in vain for the answer of the server tells it the same again."""
+    request = SyncPrefectClient.request
+
+    def asked_twice(client, method, path, *args, **kwargs):
+        if path.endswith("/set_state"):
+            request(client, method, path, *args, **kwargs)
+        return request(client, method, path, *args, **kwargs)
+
+    monkeypatch.setattr(SyncPrefectClient, "request", asked_twice)
+    assert nightly(push=False, return_state=True).message == "new data version"
+    Path("dvc.yaml").write_text(TOY.replace("cat middle.txt", "exit 1; cat middle.txt"))
+    failed = nightly(push=False, return_state=True)
+    assert failed.is_failed()
+    assert "last" in str(failed.message)
 
 
 def test_what_could_not_be_pushed_is_pushed_the_next_time(toy, tmp_path_factory, monkeypatch):
