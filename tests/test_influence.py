@@ -56,9 +56,9 @@ def test_signs_times_numbers_are_what_they_would_be_as_numbers_in_any_blocks(mon
     found = influence(packed, queries, ok)
     exact = unpack(packed).flatten(1) @ queries.flatten(1).T
     torch.testing.assert_close(found, exact, atol=5e-6, rtol=0)
-    monkeypatch.setattr(signs, "BLOCK", 3 * 256)
+    monkeypatch.setattr(signs, "ROWS", 3)
     assert torch.equal(influence(packed, queries, ok), found)
-    monkeypatch.setattr(signs, "WIDEST", 64)
+    monkeypatch.setattr(signs, "BYTES", 24)
     torch.testing.assert_close(influence(packed, queries, ok), exact, atol=5e-6, rtol=0)
 
 
@@ -71,12 +71,6 @@ def test_centred_signs_are_centred_as_numbers_would_be(asked):
     torch.testing.assert_close(how.of_stored, unpack(pool)[ok].mean(0))
     wanted = cosine_similarity(how(pool)[:, None], how(queries)[None], dim=-1).mean(-1)
     torch.testing.assert_close(influence(pool, queries, ok, how)[ok], wanted[ok], atol=2e-4, rtol=0)
-
-
-def test_sums_of_the_widest_rows_do_not_overflow():
-    rows = torch.tensor([[255], [0], [128], [1]], dtype=torch.uint8).expand(4, signs.WIDEST).contiguous()
-    found = signs.sign_products(rows, torch.ones(8 * signs.WIDEST, 1))[:, 0]
-    torch.testing.assert_close(found / signs.WIDEST, torch.tensor([8.0, -8.0, -6.0, -6.0]))
 
 
 @pytest.mark.parametrize("method", METHODS)

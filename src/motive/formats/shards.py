@@ -130,16 +130,24 @@ def read_stacked(folder: Path, name: str) -> tuple[list[str], torch.Tensor]:
 
 def read_aligned(folder: Path, clip_ids: list[str], *names: str) -> list[torch.Tensor]:
     """These tensors of a published folder, [n, ...] for n clips; zeros for a clip that is not there."""
-    row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-    tensors = [torch.zeros(len(clip_ids)) for _ in names]
+    tensors, end = [torch.zeros(len(clip_ids)) for _ in names], 0
+    row_of: dict[str, int] = {}
     for nth, path in enumerate(shard_paths(folder)):
-        to = torch.tensor([row_of.get(clip_id, -1) for clip_id in read_ids(path)])
-        known = to >= 0
+        ids = read_ids(path)
+        known, to = slice(None), slice(end, end + len(ids))
+        if (
+            clip_ids[to] != ids
+        ):  # clips failed, or others were asked for: rows are looked up, and placed singly
+            row_of = row_of or {clip_id: row for row, clip_id in enumerate(clip_ids)}
+            found = torch.tensor([row_of.get(clip_id, -1) for clip_id in ids])
+            known = found >= 0
+            to = found[known]
+        end = row_of.get(ids[-1], end - 1) + 1 if row_of else end + len(ids)
         for n, name in enumerate(names):
             rows = read_column(path, name)
             if nth == 0:
                 tensors[n] = rows.new_zeros(len(clip_ids), *rows.shape[1:])
-            tensors[n][to[known]] = rows if known.all() else rows[known]
+            tensors[n][to] = rows[known]
     return tensors
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from motive.maths.packing import unit, unpack
 from motive.maths.signs import mean_signs, sign_products
 
-BLOCK = 1 << 24  # numbers of pool sketches at a time: what is held beside the result
+BLOCK = 1 << 21  # numbers of pool sketches at a time: as floats they stay in a processor's cache
 SAMPLE = 65_536  # pool clips, evenly spread, that mean and second moment are taken of ...
 AXES = 4_096  # ... or so many, where a sketch has more numbers than this: eigenvectors cost their cube
 
