@@ -59,6 +59,7 @@ def test_signs_times_numbers_are_what_they_would_be_as_numbers_in_any_blocks(mon
     monkeypatch.setattr(signs, "ROWS", 3)
     assert torch.equal(influence(packed, queries, ok), found)
     monkeypatch.setattr(signs, "BYTES", 24)
+    monkeypatch.setattr(signs, "COLUMNS", 3)
     torch.testing.assert_close(influence(packed, queries, ok), exact, atol=5e-6, rtol=0)
 
 

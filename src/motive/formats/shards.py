@@ -135,14 +135,13 @@ def read_aligned(folder: Path, clip_ids: list[str], *names: str) -> list[torch.T
     for nth, path in enumerate(shard_paths(folder)):
         ids = read_ids(path)
         known, to = slice(None), slice(end, end + len(ids))
-        if (
-            clip_ids[to] != ids
-        ):  # clips failed, or others were asked for: rows are looked up, and placed singly
+        end += len(ids)
+        if clip_ids[to] != ids:  # some failed, or others are asked for: rows are looked up, and placed singly
             row_of = row_of or {clip_id: row for row, clip_id in enumerate(clip_ids)}
             found = torch.tensor([row_of.get(clip_id, -1) for clip_id in ids])
             known = found >= 0
             to = found[known]
-        end = row_of.get(ids[-1], end - 1) + 1 if row_of else end + len(ids)
+            end = row_of.get(ids[-1], -1) + 1  # where the next shard may stand in one piece
         for n, name in enumerate(names):
             rows = read_column(path, name)
             if nth == 0:
