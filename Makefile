@@ -69,9 +69,9 @@ worker: .venv
 	touch $@
 
 data/world/.rendered: | .venv
-	motive render --out data/world --workers 2
+	python -m toyworld render --out data/world --workers 2
 	touch $@
 
 clean:
 	rm -rf .venv .motive/work .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src flows tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find src flows tests testing benchmarks -name __pycache__ -type d -exec rm -rf {} +

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from motive.adapters.families import FAMILIES
-from motive.adapters.model_folder import strides_of
+from motive.models.families import FAMILIES
+from motive.models.folder import strides_of
 
 
 @dataclass(frozen=True)

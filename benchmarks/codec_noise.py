@@ -18,11 +18,12 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from motive.adapters import dis, trackers
-from motive.formats.video import read_frames, write_video
 from motive.maths.motion_mask import is_still, magnitude
 from motive.params import Params, load_params
-from motive.world import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
+from motive.trackers import dis
+from motive.trackers import interface as trackers
+from motive.video.reading import read_frames, write_video
+from toyworld import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 
 SEED = 5_000_005
 BESIDE = 8  # pixels from an object within which a still place is beside it

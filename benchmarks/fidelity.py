@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from motive.adapters import backbones
-from motive.formats.shards import locate, read_clip_tensors
 from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
 from motive.maths.exact import Kept, keep_gradients
 from motive.maths.gradients import read_gradient
@@ -35,7 +33,9 @@ from motive.maths.packing import BYTES, pack
 from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
 from motive.maths.validity import rank_correlations
+from motive.models import backbones
 from motive.params import Params, load_params
+from motive.store.shards import locate, read_clip_tensors
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
 BUDGET = 2048  # bytes a clip: the paper's 512 numbers of float32

@@ -17,10 +17,10 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from motive.formats.tables import read_table
 from motive.params import Params, load_params
 from motive.stages import clips, masks, optical_flow
-from tests.real_clips import real_clip
+from motive.store.files import read_table
+from testing.real_clips import real_clip
 
 STRIDES = {"scale_factor_temporal": 4, "scale_factor_spatial": 8}  # of Wan2.1's VAE
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from benchmarks.hostile_kinds import MJPEG, PNG, Given, Maker, Rng, add, kind
-from tests.made_clips import encode, mux_silence
+from testing.made_clips import encode, mux_silence
 
 # ---- strange times and numbers of frames
 

@@ -25,9 +25,9 @@ from benchmarks import hostile_boxes, hostile_links
 from benchmarks.hostile_kinds import KINDS, Given
 from benchmarks.outside import counting, watched
 from benchmarks.peak_memory import ROOT, clips_command
-from motive.formats.video import read_frames, write_video
-from tests.made_clips import SIZE, encode, remux
-from tests.real_clips import real_clip
+from motive.video.reading import read_frames, write_video
+from testing.made_clips import SIZE, encode, remux
+from testing.real_clips import real_clip
 
 assert hostile_boxes, hostile_links  # they enter their kinds
 SECRET = "the-secret-caption"
@@ -109,7 +109,7 @@ def given_clips(secret: Path, url: str) -> Given:
         whole = {name: real_clip(name) for name in ("bikes.mp4", "globe.avi", "city.mpg")}
         frames = read_frames(whole["bikes.mp4"], 24, 12.0, *SIZE, "window")
     except RuntimeError:
-        from motive.world import MOTIONS, draw_clip, sample_scene
+        from toyworld import MOTIONS, draw_clip, sample_scene
 
         whole = {}
         frames = draw_clip(sample_scene(np.random.default_rng(0), MOTIONS[0]), 24, 12.0).frames[:, :48]

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.made_clips import encode
+from testing.made_clips import encode
 
 Expected = Literal["usable", "failed", "either"]
 Rng = np.random.Generator

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.hostile_boxes import HOLDERS, HUGE, boxes
 from benchmarks.hostile_kinds import Given, Maker, Rng, add, kind
-from tests.made_clips import encode
+from testing.made_clips import encode
 
 # ---- ways out of the folder
 

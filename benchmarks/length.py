@@ -15,11 +15,11 @@ import torch
 import typer
 from tqdm import tqdm
 
-from motive.formats.shards import locate, read_clip_tensors
 from motive.maths.confounds import rank_correlation
 from motive.maths.packing import unpack
 from motive.params import load_params
 from motive.stages.sketches import make_work, sketch_clip
+from motive.store.shards import locate, read_clip_tensors
 
 LENGTHS = (2, 3, 4)  # latent frames: 5, 9 and 13 frames
 DRAWS = 1000

@@ -25,13 +25,13 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from motive.formats.shards import read_manifest
-from motive.formats.tables import read_table, write_table
 from motive.maths.influence import influence
 from motive.maths.influence import measure as measure_by
 from motive.maths.packing import Storage, pack, unit
 from motive.maths.ranking import interval, mean_influence, rank, votes
 from motive.stages.attribution import aligned
+from motive.store.files import read_table, write_table
+from motive.store.shards import read_manifest
 
 SHARD = 4096
 WAYS: dict[str, tuple[int, Storage]] = {"": (512, "float16"), "shipped_": (16_384, "bit")}  # prefix of keys

@@ -25,15 +25,15 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import motion_real, motion_speed
-from motive.adapters.model_folder import read_strides
-from motive.formats import shards
-from motive.formats.video import write_video
 from motive.maths.motion_mask import to_latent_frames
+from motive.models.folder import read_strides
 from motive.params import Params, load_params
 from motive.stages import clips, masks, optical_flow
-from motive.world import BAD_TEACHERS, CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
-from motive.world.looks import before_telling_background
-from motive.world.scenes import sample_camera
+from motive.store import shards
+from motive.video.reading import write_video
+from toyworld import BAD_TEACHERS, CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
+from toyworld.looks import before_telling_background
+from toyworld.scenes import sample_camera
 
 SEED = 7_000_007
 SHARE = 0.6  # of the full strength of a camera beside a moving object, as in the world's own clips

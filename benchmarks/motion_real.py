@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from motive.adapters.model_folder import read_strides
-from motive.formats.panels import describe, read_panels
-from motive.formats.pictures import motion_sheet, write_png
-from motive.formats.shards import locate, read_clip_tensors
+from motive.images.motion import motion_sheet, write_png
+from motive.images.panels import describe, read_panels
+from motive.models.folder import read_strides
 from motive.params import Params
 from motive.stages import clips, masks, optical_flow
-from tests.real_clips import real_clip
+from motive.store.shards import locate, read_clip_tensors
+from testing.real_clips import real_clip
 
 SIZE = {"num_frames": 49, "fps": 16.0, "height": 240, "width": 416}
 FLOOR = 11.0  # pixels per second: the shipped 3 of 64, on 240
@@ -65,7 +65,7 @@ def measure(params: Params, pictures: Path | None) -> dict[str, float]:
 
 def fetch(folder: Path) -> dict[str, Known]:
     """Put the clips there are into a folder, cut to their parts; stem -> what is known of each."""
-    from motive.formats.video import read_frames, write_video
+    from motive.video.reading import read_frames, write_video
 
     debian = from_debian(folder.parent / "debian")
     found = {}

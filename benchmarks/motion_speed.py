@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 
 from benchmarks.peak_memory import clips_command, peak_mb, write_long_film, write_params
-from motive.adapters.trackers import load_tracker
-from motive.formats.video import stream_frames
 from motive.params import Params
 from motive.stages import optical_flow
-from motive.workers import deal
-from tests.real_clips import real_clip
+from motive.trackers.interface import load_tracker
+from motive.video.reading import stream_frames
+from motive.workers.deal import deal
+from testing.real_clips import real_clip
 
 SIZE = {"num_frames": 33, "fps": 16.0, "height": 480, "width": 832, "resample": "window"}
 STRIDE = 8

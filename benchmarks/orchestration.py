@@ -20,9 +20,9 @@ from typing import Annotated
 import typer
 
 from motive.cli import PART_STAGES, STAGES, TELEMETRY_OFF
-from tests.servers import BIN, free_port, postgres, prefect_api, prefect_server, wait_until
-from tests.site import LONG, dvc, make_site, worker_of
-from tests.tiny import ROOT
+from testing.machine import LONG, dvc, make_site, worker_of
+from testing.servers import BIN, free_port, postgres, prefect_api, prefect_server, wait_until
+from testing.tiny import ROOT
 
 NUM_STAGES = 8
 HERE = {"127.0.0.1", "localhost", "::1", "0.0.0.0", socket.gethostname()}

@@ -31,12 +31,12 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.fidelity import measures, moving_clips
 from benchmarks.peers_contender import CLIP, loss
-from motive.adapters import backbones
 from motive.maths.denoising import noised, target_velocity
 from motive.maths.exact import exact_cosines, keep_gradients
 from motive.maths.influence import influence
 from motive.maths.packing import BYTES, Storage, pack
 from motive.maths.plan import Plan
+from motive.models import backbones
 from motive.params import Params, load_params
 
 ROOT = Path(__file__).parents[1]

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from motive.adapters.backbones import load_transformer
-from motive.adapters.experts import NUM_TRAIN_TIMESTEPS
 from motive.maths.denoising import motion_weighted_loss
 from motive.maths.gradients import sketch_gradient
 from motive.maths.projection import KINDS
+from motive.models.backbones import load_transformer
+from motive.models.experts import NUM_TRAIN_TIMESTEPS
 
 CLIP = ("noised", "sigma", "text", "target", "W")
 ROWS = 32  # gradients that the libraries project at once: their own `proj_max_batch_size`

@@ -20,11 +20,11 @@ import numpy as np
 import typer
 from jaxtyping import Float
 
-from motive.adapters.tuned import Model, base_model, tuned_model
-from motive.formats.tables import read_table
+from motive.models.tuned import Model, base_model, tuned_model
 from motive.params import Params, load_params
 from motive.stages import evaluation, finetuning
 from motive.stages.curation import STRATEGIES, num_wanted, trainable
+from motive.store.files import read_table
 
 WORK = Path(".motive/benchmarks/selection")
 MOTIVE, RANDOM = "motive", "random"

@@ -20,8 +20,8 @@ from typing import Annotated
 import torch
 import typer
 
-from motive.formats import shards
-from motive.formats.shards import Recipe
+from motive.store import shards
+from motive.store.shards import Recipe
 
 RECIPE = Recipe("scale", 1)
 OUT = Path("out")

@@ -10,8 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.commands import StageFailed, run
 from motive.checks import warnings
-from motive.formats.markdown import best_clips
 from motive.params import Params
+from motive.recording.markdown import best_clips
 
 DATA = Path("data")
 TOP = 10  # clips in the table
@@ -62,7 +62,7 @@ def _links(params: Params) -> str:
     marker = DATA / "track" / "run.json"
     if not marker.is_file():
         return ""
-    from motive.tracking import pages_of  # loads MLflow, for seconds
+    from motive.recording.store import pages_of  # loads MLflow, for seconds
 
     key = json.loads(marker.read_text())["key"]
     lines = [_data_docs()]
@@ -117,7 +117,7 @@ def _picture() -> str:
     path = DATA / "attribution/best_and_worst.png"
     if not path.is_file():
         return ""
-    from motive.formats.pictures import thumbnail
+    from motive.images.motion import thumbnail
 
     data = base64.b64encode(thumbnail(path, WIDTH)).decode()
     alt = "for each motion a query, its best and its worst clips"

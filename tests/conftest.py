@@ -25,4 +25,4 @@ for name in (
     os.environ.pop(name, None)
 
 # After the above: they load what asks for threads.
-pytest_plugins = ("tests.model_project", "tests.tracked_project")
+pytest_plugins = ("testing.model_project", "testing.tracked_project")

@@ -14,13 +14,13 @@ from safetensors import safe_open
 from torch.nn.functional import normalize
 
 from motive.checks import CheckFailed
-from motive.formats.clips import STILL
-from motive.formats.shards import Recipe, publish, write_part
-from motive.formats.tables import read_table
+from motive.clips.table import STILL
 from motive.stages import attribution, curation
 from motive.stages.attribution import choose_voters
 from motive.stages.curation import num_wanted
-from tests.tiny import small_params, write_masks, write_part_of_clips, write_stage
+from motive.store.files import read_table
+from motive.store.shards import Recipe, publish, write_part
+from testing.tiny import small_params, write_masks, write_part_of_clips, write_stage
 
 MOTIONS = ["roll", "spin", "fall"]
 SAME = {"dim": 8, "segments": 1}

@@ -10,14 +10,15 @@ import torch
 
 from benchmarks.backbones import BACKBONES as PUBLISHED
 from benchmarks.backbones import describe
-from motive.adapters import backbones, model_folder, tuned
-from motive.adapters.experts import Experts
-from motive.adapters.lora import add_lora, load_lora, save_lora
-from motive.formats.clips import read_clips
-from motive.formats.shards import locate, read_clip_tensors
+from motive.clips.table import read_clips
+from motive.models import backbones, tuned
+from motive.models import folder as model_folder
+from motive.models.experts import Experts
+from motive.models.lora import add_lora, load_lora, save_lora
 from motive.stages import finetuning, latents, sketches
-from tests.tiny import CHANNELS, small_params, write_masks, write_part_of_clips
-from tests.tiny_backbones import BACKBONES, write_backbone
+from motive.store.shards import locate, read_clip_tensors
+from testing.tiny import CHANNELS, small_params, write_masks, write_part_of_clips
+from testing.tiny_backbones import BACKBONES, write_backbone
 
 SIZE, TOKENS, FPS = (9, 64, 64), 8, 12.0
 SHAPES = {

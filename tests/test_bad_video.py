@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from motive.formats.video import BadClip, probe, read_frames
-from tests.made_clips import SIZE, encode, mux_silence
-from tests.real_clips import real_clip
+from motive.video.reading import BadClip, probe, read_frames
+from testing.made_clips import SIZE, encode, mux_silence
+from testing.real_clips import real_clip
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters.camera import Camera, View
-from motive.adapters.trackers import keep_on_grid, load_tracker
-from motive.formats.frames import to_grey
 from motive.maths.camera_motion import camera_label, subtracts
-from motive.world import CAMERAS, draw_clip, sample_scene
+from motive.trackers.camera import Camera, View
+from motive.trackers.interface import keep_on_grid, load_tracker
+from motive.video.frames import to_grey
+from toyworld import CAMERAS, draw_clip, sample_scene
 
 DIS = {"tracker": "dis", "preset": "medium", "reference": "adjacent", "check": False}
 SIZES = [(64, 64), (120, 208), (240, 416)]

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from motive.adapters.lora import add_lora, save_lora
+from motive.models.lora import add_lora, save_lora
 from motive.params import load_params
+from motive.recording.champion import Measured, better
 from motive.stages import track
-from motive.tracking.models import Measured, better
-from tests.tiny import build_transformer, write_pipeline
-from tests.tracked_project import write, write_project
+from testing.tiny import build_transformer, write_pipeline
+from testing.tracked_project import write, write_project
 
 
 def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:

@@ -11,9 +11,9 @@ import torch
 
 from motive import checks
 from motive.checks import CheckFailed, check
-from motive.checks.library import Outcome, outcomes
-from motive.formats.shards import Recipe, publish, summarise, write_part
-from tests.good_tables import CLIPS, GOOD, IDS, LOSSES, SKETCHES, SUBSET, SUMMARY, spoilt
+from motive.checks.great_expectations import Outcome, outcomes
+from motive.store.shards import Recipe, publish, summarise, write_part
+from testing.good_tables import CLIPS, GOOD, IDS, LOSSES, SKETCHES, SUBSET, SUMMARY, spoilt
 
 
 @pytest.fixture(autouse=True)

@@ -83,8 +83,6 @@ def test_params_explains_every_key():
     assert [row.key for row in explain(load_params(ROOT / "params.yaml")) if row.key not in done.stdout] == []
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["clips", "--help"], ["render", "--help"], ["pretrain", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["clips", "--help"]])
 def test_help(arguments):
     assert motive(*arguments).returncode == 0

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from motive.adapters import readings
-from motive.formats.clips import COLUMNS, FAILURES, clip_id, clip_path, read_clips
-from motive.formats.video import read_frames, write_video
+from motive.clips import reading as readings
+from motive.clips.table import COLUMNS, FAILURES, clip_id, clip_path, read_clips
 from motive.params import Clips, Params, load_params
 from motive.stages import clips as stage
-from tests.made_clips import encode
-from tests.real_clips import real_clip
+from motive.video.reading import read_frames, write_video
+from testing.made_clips import encode
+from testing.real_clips import real_clip
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from motive.errors import TryAgain
-from motive.workers import deal
+from motive.workers.deal import deal
 
 if find_spec("ray") is None:
     pytest.skip("Ray is not installed: pip install '.[ray]'", allow_module_level=True)
@@ -116,7 +116,7 @@ def within(seconds: float, true) -> bool:
 
 
 def test_workers_of_a_local_ray_end_with_a_killed_parent(tmp_path: Path) -> None:
-    script = "from functools import partial; from pathlib import Path; from motive.workers import deal\n"
+    script = "from functools import partial; from pathlib import Path; from motive.workers.deal import deal\n"
     script += "from test_cluster import note_and_wait\n"
     script += (
         f"deal(partial(note_and_wait, folder=Path({str(tmp_path)!r})), [0, 1], 2, 2, 'ray', ray='local')"

@@ -9,7 +9,7 @@ import pytest
 
 from motive import checks
 from motive.checks import CheckFailed, check
-from tests.good_tables import CLIPS, DISTANCES, IDS, MASKS, METRICS, PER_CLIP, SUBSET, spoilt
+from testing.good_tables import CLIPS, DISTANCES, IDS, MASKS, METRICS, PER_CLIP, SUBSET, spoilt
 
 
 @pytest.fixture

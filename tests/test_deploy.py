@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.servers import s3
-from tests.tiny import ROOT
+from testing.servers import s3
+from testing.tiny import ROOT
 
 COMPOSE = YAML(typ="safe").load(ROOT / "deploy/compose.yaml")
 

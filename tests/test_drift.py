@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from motive.checks import check
-from motive.checks.drift import distances
 from motive.checks.suites import UNLIKELY
-from motive.formats.profiles import COLUMNS
+from motive.recording.drift import distances
+from motive.recording.profiles import COLUMNS
 
 NUM_TRIALS = 100
 THRESHOLD = 0.1  # as it ships

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from motive.formats.clips import read_clips
-from motive.formats.duplicates import DUPLICATES
-from motive.formats.fingerprints import FRAMES, SIZE, fingerprint, look, picks, read_fingerprints
-from motive.formats.video import read_frames, write_video
+from motive.clips.duplicates import DUPLICATES
+from motive.clips.fingerprints import FRAMES, SIZE, fingerprint, look, picks, read_fingerprints
+from motive.clips.table import read_clips
 from motive.maths.duplicates import distance, kept_for, near_pairs
 from motive.params import Params, load_params
 from motive.stages import clips as stage
-from motive.world import MOTIONS, draw_clip, sample_scene
-from tests.real_clips import real_clip
+from motive.video.reading import read_frames, write_video
+from testing.real_clips import real_clip
+from toyworld import MOTIONS, draw_clip, sample_scene
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
 LIMIT = SHIPPED.clips.near_duplicate_distance

@@ -16,10 +16,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling
 
-from tests.river_project import commit
-from tests.servers import BIN, kill_group, wait_until
-from tests.site import LONG, Site, change, dvc, make_site, worker_of
-from tests.tiny import ROOT
+from testing.machine import LONG, Site, change, dvc, make_site, worker_of
+from testing.servers import BIN, kill_group, wait_until
+from testing.tiny import ROOT
+from testing.whole_project import commit
 
 pytestmark = pytest.mark.e2e
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters import backbones, tuned
-from motive.adapters.lora import add_lora, save_lora
-from motive.formats import shards
-from motive.formats.prompts import read_prompts
-from motive.formats.shards import Recipe, read_clip_tensors
-from motive.formats.tables import read_table
-from motive.formats.video import probe
+from motive.clips.prompts import read_prompts
 from motive.maths.metrics import MOTION_METRICS
+from motive.models import backbones, tuned
+from motive.models.lora import add_lora, save_lora
 from motive.stages import evaluation
-from motive.workers import deal
-from tests.tiny import (
+from motive.store import shards
+from motive.store.files import read_table
+from motive.store.shards import Recipe, read_clip_tensors
+from motive.video.reading import probe
+from motive.workers.deal import deal
+from testing.tiny import (
     SHAPE,
     build_transformer,
     small_params,
@@ -274,7 +274,7 @@ def test_bad_prompts_are_refused_with_the_line(tmp_path, text, message):
 
 
 def test_the_shipped_prompts_ask_for_each_motion_five_times_in_known_words():
-    from motive.world.scenes import VERBS, vocabulary
+    from toyworld.scenes import VERBS, vocabulary
 
     prompts = read_prompts(Path(__file__).parents[1] / "data/prompts.txt")
     assert len(prompts) == 50

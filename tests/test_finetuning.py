@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from motive.adapters import backbones, tuned
 from motive.checks import CheckFailed
-from motive.formats import checkpoints
-from motive.formats.clips import read_clips
-from motive.formats.tables import read_table, write_table
+from motive.clips.table import read_clips
 from motive.maths.training import batch_rows, rng_of, training_loss
+from motive.models import backbones, tuned
 from motive.stages import finetuning, sketches
-from tests.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
-from tests.tiny import (
+from motive.store import checkpoints
+from motive.store.files import read_table, write_table
+from testing.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
+from testing.tiny import (
     ROOT,
     SHAPE,
 )
@@ -138,7 +138,7 @@ def test_anybody_may_read_the_model(copy):
 
 KILLED = """
 import os, signal, sys
-from motive.formats import checkpoints
+from motive.store import checkpoints
 from motive.stages import finetuning
 from tests.test_finetuning import tune
 
@@ -178,7 +178,7 @@ def test_how_often_it_is_kept_changes_no_result(copy):
 
 LAUNCHED = """
 from motive.stages import finetuning
-from tests.model_project import params_of
+from testing.model_project import params_of
 
 finetuning.run(params_of())
 """

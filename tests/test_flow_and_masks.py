@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from motive.checks import STATS, CheckFailed
-from motive.formats import shards
-from motive.formats.clips import COLUMNS, clip_id, write_clips
-from motive.formats.pictures import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
-from motive.formats.tables import WORK
-from motive.formats.video import write_video
+from motive.clips.table import COLUMNS, clip_id, write_clips
+from motive.images.motion import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
 from motive.params import Params, load_params
 from motive.show import show
 from motive.stages import masks, optical_flow
-from motive.world import Clip, draw_clip, sample_scene
+from motive.store import shards
+from motive.store.files import WORK
+from motive.video.reading import write_video
+from toyworld import Clip, draw_clip, sample_scene
 
 REPOSITORY = Path(__file__).parent.parent
 KINDS = ("static", "free_fall", "slide", "roll", "bounce", "float")

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters import backbones, model_folder
-from motive.formats.clips import read_clips
-from motive.formats.shards import read_manifest
-from motive.formats.tables import read_table
-from motive.formats.video import read_frames
+from motive.clips.table import read_clips
+from motive.models import backbones
+from motive.models import folder as model_folder
 from motive.stages import latents
-from tests.model_project import CPU, POOL, params_of, tensors_of
-from tests.tiny import (
+from motive.store.files import read_table
+from motive.store.shards import read_manifest
+from motive.video.reading import read_frames
+from testing.model_project import CPU, POOL, params_of, tensors_of
+from testing.tiny import (
     SHAPE,
     build_transformer,
 )

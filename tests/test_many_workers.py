@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from motive.formats import shards
-from motive.formats.shards import Recipe, Tensors
-from motive.workers import TRIES, deal
+from motive.store import shards
+from motive.store.shards import Recipe, Tensors
+from motive.workers.deal import TRIES, deal
 
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
 WAYS = [(1, ""), (2, ""), (8, ""), pytest.param(2, "local", marks=NEEDS_RAY)]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters.trackers import dis
 from motive.maths.denoising import common_noise, target_velocity
 from motive.maths.metrics import (
     MOTION_METRICS,
@@ -21,6 +20,7 @@ from motive.maths.metrics import (
     motion_smoothness_blend,
     moving_fraction,
 )
+from motive.trackers.interface import dis
 
 TRACK = partial(dis, preset="medium")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from motive.adapters import backbones, model_folder
-from motive.formats.digests import LARGE
-from tests.tiny_backbones import write_backbone
+from motive.models import backbones
+from motive.models import folder as model_folder
+from motive.store.hashes import LARGE
+from testing.tiny_backbones import write_backbone
 
 
 def test_a_folder_may_say_its_strides_outright(tmp_path):

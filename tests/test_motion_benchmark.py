@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import motion
 from motive.params import load_params
-from motive.world import draw_clip, sample_scene
+from toyworld import draw_clip, sample_scene
 
 ROOT = Path(__file__).parents[1]
 

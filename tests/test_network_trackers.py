@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from beside import run_beside
 from safetensors.torch import save_file
 
-from motive.adapters import alltracker
-from motive.adapters.networks import find_weights, fit, read_weights, restore, restore_flow
-from motive.adapters.raft import Raft
-from motive.adapters.trackers import load_tracker
 from motive.params import Params, load_params
 from motive.stages.optical_flow import make_recipe
+from motive.trackers import alltracker
+from motive.trackers.interface import load_tracker
+from motive.trackers.networks import find_weights, fit, read_weights, restore, restore_flow
+from motive.trackers.raft import Raft
+from testing.beside import run_beside
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_trackers import disc, shifted
 
-from motive.adapters.pairs import Tracked, adjacent, chained
-from motive.adapters.trackers import load_tracker
+from motive.trackers.interface import load_tracker
+from motive.trackers.pairs import Tracked, adjacent, chained
 
 SIZE = (32, 48)
 PICTURES = [np.full(SIZE, f, np.uint8) for f in range(5)]  # each knows which frame it is

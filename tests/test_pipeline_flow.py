@@ -22,9 +22,9 @@ from flows.graph import in_order, read_graph
 from flows.nightly import UNPUSHED, nightly
 from flows.pipeline import motive_pipeline
 from motive.params import load_params
-from tests.river_project import commit
-from tests.servers import wait_until
-from tests.tiny import ROOT
+from testing.servers import wait_until
+from testing.tiny import ROOT
+from testing.whole_project import commit
 
 TOY = """
 stages:

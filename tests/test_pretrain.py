@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from motive.adapters import backbones
-from motive.pretrain import card, transformer, vae
-from motive.pretrain.frames import NUM_FRAMES
+from motive.models import backbones
+from toyworld.pretrain import model_card as card
+from toyworld.pretrain import transformer, vae
+from toyworld.pretrain.frames import NUM_FRAMES
 
 # torch says once a process that it normalises bfloat16 features with float32 weights by its slower way
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
@@ -115,5 +116,5 @@ def test_the_package_is_a_pipeline_that_draws_and_its_card_has_its_numbers(monke
 )
 def test_a_step_says_which_step_comes_before(step, needs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"run `motive pretrain {needs}` first"):
+    with pytest.raises(ValueError, match=f"run `python -m toyworld pretrain {needs}` first"):
         step()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from motive.adapters.backbones import load_vae
-from motive.adapters.model_folder import read_strides
 from motive.maths.motion_mask import to_latent_frames
-from tests.tiny_backbones import ltx_vae, wan_21_vae, wan_22_vae
+from motive.models.backbones import load_vae
+from motive.models.folder import read_strides
+from testing.tiny_backbones import ltx_vae, wan_21_vae, wan_22_vae
 
 ROOT = Path(__file__).parents[1]
 

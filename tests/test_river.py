@@ -18,14 +18,14 @@ import pytest
 from safetensors import safe_open
 
 from motive.checks import STATS
-from motive.formats import shards
-from motive.formats.clips import COLUMNS, read_clips
-from motive.formats.video import write_video
+from motive.clips.table import COLUMNS, read_clips
 from motive.params import load_params
 from motive.query import draw, query
-from tests.river_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
+from motive.store import shards
+from motive.video.reading import write_video
+from testing.tiny import ROOT, SHAPE
+from testing.whole_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
 from tests.test_cli import motive
-from tests.tiny import ROOT, SHAPE
 
 BEFORE_CURATION = {
     f"{stage}@{part}" for stage in ("clips", "optical_flow", "masks", "latents") for part in PARTS

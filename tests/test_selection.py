@@ -10,12 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import selection
-from motive.formats.clips import STILL
-from motive.formats.shards import Recipe
-from motive.formats.tables import write_table
+from motive.clips.table import STILL
 from motive.params import Params
 from motive.stages import evaluation
-from tests.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
+from motive.store.files import write_table
+from motive.store.shards import Recipe
+from testing.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
 
 NUM_POOL, NUM_HELDOUT = 8, 5
 

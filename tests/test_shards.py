@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from motive.formats import shards
-from motive.formats.shards import Recipe, Tensors
-from motive.formats.tables import alone
+from motive.store import shards
+from motive.store.files import alone
+from motive.store.shards import Recipe, Tensors
 
 RECIPE = Recipe("toy", 1, {"scale": 2})
 IDS = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(20)]
@@ -296,7 +296,7 @@ def test_a_published_file_can_be_read_by_others(unbroken: dict[str, str]) -> Non
 STAGE = """
 import os, signal, sys
 from test_shards import IDS, SIZE, RECIPE, do
-from motive.formats import shards
+from motive.store import shards
 kill_at = int(sys.argv[1])
 for n, chunk in enumerate(shards.pending(RECIPE, IDS, SIZE)):
     if n == kill_at:  # the next part is on the disk, but has no name yet
@@ -358,7 +358,7 @@ def test_two_runs_at_once_spoil_nothing(outs: tuple[str, str], unbroken: dict[st
 
 HOLDER = """
 import time
-from motive.formats.tables import alone
+from motive.store.files import alone
 with alone("toy pool"):
     print("in", flush=True)
     time.sleep(60)

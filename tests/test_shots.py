@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motive.adapters.shots import find_cuts
-from motive.formats.clips import clip_id, clip_path, clip_span, read_clips
-from motive.formats.pieces import SHOTS, cut_up
-from motive.formats.video import probe, read_frames, stream_all
+from motive.clips.pieces import SHOTS, cut_up
+from motive.clips.shots import find_cuts
+from motive.clips.table import clip_id, clip_path, clip_span, read_clips
 from motive.params import Params, load_params
 from motive.stages import clips as stage
-from tests.made_clips import encode
-from tests.real_clips import real_clip
+from motive.video.reading import probe, read_frames, stream_all
+from testing.made_clips import encode
+from testing.real_clips import real_clip
 
 SIZE = (72, 128)
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")

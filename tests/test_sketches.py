@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from motive.adapters import backbones
-from motive.formats import shards
-from motive.formats.clips import read_clips, write_clips
-from motive.formats.shards import read_manifest
-from motive.formats.tables import read_table
+from motive.clips.table import read_clips, write_clips
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
 from motive.maths.packing import unit, unpack
 from motive.maths.projection import Fastfood
+from motive.models import backbones
 from motive.params import Params
 from motive.stages import latents, sketches
-from tests.model_project import CPU, DIM, POOL, QUERIES, bytes_of, forget_models, params_of, tensors_of
-from tests.test_many_workers import NEEDS_RAY
-from tests.tiny import (
+from motive.store import shards
+from motive.store.files import read_table
+from motive.store.shards import read_manifest
+from testing.model_project import CPU, DIM, POOL, QUERIES, bytes_of, forget_models, params_of, tensors_of
+from testing.tiny import (
     SHAPE,
     write_masks,
 )
+from tests.test_many_workers import NEEDS_RAY
 
 # ---- sketches
 

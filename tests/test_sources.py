@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from motive.formats.sources import Entry, Source, one_line, read_source
+from motive.clips.sources import Entry, Source, one_line, read_source
 
 ROWS = [
     ("a.mp4", 'a ball, that "bounces"', "bounce"),

@@ -9,8 +9,8 @@ from threading import active_count
 
 import pytest
 
-from motive import system
 from motive.params import Params, load_params
+from motive.recording import system
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
@@ -21,7 +21,7 @@ NAMES = {
 START = f"""
 import time
 from pathlib import Path
-from motive import system
+from motive.recording import system
 from motive.params import load_params
 params = load_params(Path({str(ROOT / "params.yaml")!r}))
 """

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from motive.adapters.dis import PRESETS
-from motive.adapters.trackers import dis, keep_on_grid
-from motive.formats.video import read_frames, write_video
-from motive.world import draw_clip, sample_scene
+from motive.trackers.dis import PRESETS
+from motive.trackers.interface import dis, keep_on_grid
+from motive.video.reading import read_frames, write_video
+from toyworld import draw_clip, sample_scene
 
 
 def texture(rng: np.random.Generator, size: int, blur: float) -> np.ndarray:

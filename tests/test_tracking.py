@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from motive import tracking
 from motive.errors import TryAgain
-from motive.formats.lock import digest, lineage
 from motive.params import load_params
+from motive.recording import store as tracking
 from motive.stages import track
-from tests.servers import mlflow_server
-from tests.tracked_project import parents, runs_of, write_project
+from motive.store.lock import digest, lineage
+from testing.servers import mlflow_server
+from testing.tracked_project import parents, runs_of, write_project
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pandas as pd
 from ruamel.yaml import YAML
 
-from motive import tracking
-from motive.formats.markdown import best_clips
-from motive.formats.profiles import COLUMNS
 from motive.params import load_params
+from motive.recording import store as tracking
+from motive.recording.markdown import best_clips
+from motive.recording.notes import run_note
+from motive.recording.profiles import COLUMNS
+from motive.recording.system import sampled
 from motive.stages import track
-from motive.system import sampled
-from motive.tracking.notes import run_note
-from tests.tiny import ROOT
-from tests.tracked_project import CLIP_IDS, parents, write
+from testing.tiny import ROOT
+from testing.tracked_project import CLIP_IDS, parents, write
 
 
 def test_the_page_of_a_run_is_found(finished):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from motive.formats.clips import read_clips
-from motive.formats.video import write_video
+from motive.clips.table import read_clips
 from motive.maths.denoising import shifted
 from motive.params import Params
 from motive.stages import clips, latents, masks, optical_flow
@@ -24,7 +23,8 @@ from motive.validation.run import half_subsets, validate
 from motive.validation.scores import removal_numbers
 from motive.validation.settings import Settings, Training
 from motive.validation.truth import add_truth
-from tests.tiny import small_params, write_pipeline
+from motive.video.reading import write_video
+from testing.tiny import small_params, write_pipeline
 
 FRAMES, SIZE = 5, 32
 MOTIONS = {"rolls": (4, 0), "falls": (0, 3), "rests": (0, 0)}

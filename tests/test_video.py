@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from motive.formats import decoding, video
-from motive.formats.frames import to_grey
-from motive.formats.video import probe, read_frames, stream_all, write_video
-from tests.made_clips import SIZE, difference, encode, remux
-from tests.real_clips import CLIPS, real_clip
+from motive.video import decoding
+from motive.video import reading as video
+from motive.video.frames import to_grey
+from motive.video.reading import probe, read_frames, stream_all, write_video
+from testing.made_clips import SIZE, difference, encode, remux
+from testing.real_clips import CLIPS, real_clip
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motive import workers
-from motive.workers import Died, deal, guarded
+from motive.workers import deal as workers
+from motive.workers.deal import deal
+from motive.workers.guarded import Died, guarded
 
 CHUNKS = [[0, 1, 2], [3], [4, 5]]
 
@@ -157,7 +158,8 @@ import sys
 from functools import partial
 from pathlib import Path
 from test_workers import hang, note_pid_and_wait
-from motive.workers import deal, guarded
+from motive.workers.deal import deal
+from motive.workers.guarded import guarded
 if __name__ == "__main__":
     if sys.argv[2] == "deal":
         deal(partial(note_pid_and_wait, folder=Path(sys.argv[1])), [0, 1], 2, total=2, label="wait")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from motive.world import (
+from toyworld import (
     BAD_TEACHERS,
     CAMERAS,
     DISTRACTORS,
@@ -21,9 +21,9 @@ from motive.world import (
     training_scene,
     vocabulary,
 )
-from motive.world.faults import WINDOW
-from motive.world.looks import ACCENT_CONTRAST, COLOURS, CONTRAST, contrast
-from motive.world.render import order_pool, order_queries, read_truth, take, write_video, write_world
+from toyworld.faults import WINDOW
+from toyworld.looks import ACCENT_CONTRAST, COLOURS, CONTRAST, contrast
+from toyworld.render import order_pool, order_queries, read_truth, take, write_video, write_world
 
 SEEDS = range(3)
 FPS = 12

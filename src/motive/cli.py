@@ -6,7 +6,6 @@ import sys
 import traceback
 from contextlib import nullcontext
 from dataclasses import replace
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,17 +51,12 @@ app = typer.Typer(
 )
 
 
-class PretrainStep(StrEnum):
-    """What `motive pretrain` can make, in this order."""
-
-    vae = "vae"
-    latents = "latents"
-    transformer = "transformer"
-    package = "package"
-    card = "card"
-
-
 def main() -> None:
+    """The `motive` command."""
+    run_app(app)
+
+
+def run_app(app: typer.Typer) -> None:
     """Run the command; a user's error is one red line on stderr and exit code 1, or 75 if it may pass."""
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
@@ -84,6 +78,11 @@ def start(
     FOR_ONCE.update(_given(device=device, dtype=dtype))
     if debug:
         os.environ["MOTIVE_DEBUG"] = "1"
+    log_to_terminal(debug)
+
+
+def log_to_terminal(debug: bool = False) -> None:
+    """Log lines with their time go to stderr."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     log.setLevel(logging.DEBUG if debug else logging.INFO)
 
@@ -98,8 +97,8 @@ def _params() -> "Params":
 def _run(stage: str, *parts: str) -> None:
     log.info("%s: starting with %s", " ".join((stage, *parts)), PARAMS)
     params = _params()
-    from motive.formats.tables import alone
-    from motive.system import sampled
+    from motive.recording.system import sampled
+    from motive.store.files import alone
 
     # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
     with alone(f"{stage} {parts[0]}") if parts else nullcontext(), sampled("@".join((stage, *parts)), params):
@@ -144,63 +143,6 @@ def track(
 
 
 @app.command()
-def render(
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    num_pool: Annotated[int | None, typer.Option(min=1, help="Clips that might be trained on.")] = None,
-    num_queries_per_motion: Annotated[int | None, typer.Option(min=1, help="Clips per motion.")] = None,
-    num_heldout: Annotated[int | None, typer.Option(min=0, help="Clips to measure on.")] = None,
-    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
-) -> None:
-    """Draw a world of clips with known motion."""
-    log.info("render: drawing the world into %s", out)
-    from motive.world.render import write_world
-
-    write_world(
-        out,
-        **_given(
-            num_pool=num_pool,
-            num_queries_per_motion=num_queries_per_motion,
-            num_heldout=num_heldout,
-            size=size,
-            seed=seed,
-            workers=workers,
-        ),
-    )
-
-
-@app.command()
-def pretrain(
-    step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
-    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path(
-        "models/tiny-wan"
-    ),
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
-    ] = None,
-) -> None:
-    """Make the model that ships with the project: vae, latents, transformer, package, card, in this order.
-
-    A killed training goes on at its last checkpoint.
-    """
-    log.info("pretrain %s: starting", step.value)
-    from motive.pretrain import card, transformer, vae
-
-    match step:
-        case PretrainStep.vae:
-            vae.train_vae(**_given(steps=steps))
-        case PretrainStep.latents:
-            transformer.encode_latents()
-        case PretrainStep.transformer:
-            transformer.train_transformer(**_given(steps=steps))
-        case PretrainStep.package:
-            transformer.package(out)
-        case PretrainStep.card:
-            card.write_card(out)
-
-
-@app.command()
 def show(
     clip: Annotated[str, typer.Argument(help="A clip_id, its beginning, or a file name.")],
     out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
@@ -232,10 +174,10 @@ def query(
     from rich.console import Console
     from rich.table import Table
 
-    from motive.formats.tables import write_table
     from motive.query import draw
     from motive.query import query as asked
     from motive.stages.attribution import segment_of
+    from motive.store.files import write_table
 
     picture, settings = out or Path(".motive/query") / f"{video.stem}.png", _params()
     if picture.suffix.lower() != ".png":

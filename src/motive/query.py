@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from motive.adapters.trackers import load_tracker
-from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
-from motive.formats.pictures import write_png
-from motive.formats.recipes import Recipe, deciding, differences
-from motive.formats.shards import read_manifest
-from motive.formats.sheets import Strip, clip_strip, strip_sheet
-from motive.formats.video import BadClip, stream_frames
+from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.images.motion import write_png
+from motive.images.sheets import Strip, clip_strip, strip_sheet
 from motive.maths.camera_motion import LABELS
 from motive.maths.influence import influence, measure
 from motive.params import Params
 from motive.stages import attribution, latents, masks, optical_flow, sketches
+from motive.store.recipes import Recipe, deciding, differences
+from motive.store.shards import read_manifest
+from motive.trackers.interface import load_tracker
+from motive.video.reading import BadClip, stream_frames
 
 log = logging.getLogger("motive")
 POOL = Path("data/pool")

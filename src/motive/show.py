@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from motive.formats.clips import clips_folder, read_clips
-from motive.formats.panels import describe, read_panels
-from motive.formats.pictures import motion_sheet, write_png
-from motive.formats.shards import locate, read_clip_tensors, read_manifest
-from motive.formats.tables import read_table
+from motive.clips.table import clips_folder, read_clips
+from motive.images.motion import motion_sheet, write_png
+from motive.images.panels import describe, read_panels
 from motive.params import Params
+from motive.store.files import read_table
+from motive.store.shards import locate, read_clip_tensors, read_manifest
 
 
 def show(wanted: str, params: Params, out: Path | None) -> tuple[dict[str, Any], Path]:

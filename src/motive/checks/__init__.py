@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from motive.checks.library import SHOWN, outcomes
+from motive.checks.great_expectations import SHOWN, outcomes
 from motive.checks.page import PAGE, warnings, write_outcomes, write_page
 from motive.checks.suites import STATS, SUITES
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from motive.checks.library import Outcome
-from motive.formats.tables import write_text
+from motive.checks.great_expectations import Outcome
 from motive.params import Params
+from motive.store.files import write_text
 
 DATA = Path("data")
 PAGE = DATA / "data_docs.html"

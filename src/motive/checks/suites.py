@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from motive.checks.library import FINITE, Expectation, Gate
-from motive.formats.clips import COLUMNS
+from motive.checks.great_expectations import FINITE, Expectation, Gate
+from motive.clips.table import COLUMNS
 
 UNLIKELY = 0.01  # a chance below this is no chance
 SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums

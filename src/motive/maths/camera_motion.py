@@ -31,7 +31,7 @@ def camera_label(
     """What the camera does, by the part of its motion that moves the picture most.
 
     `matrices` take pixels of frame f-1 to frame f, `evidence` are wins, losses and edges of each frame (View
-    of adapters/camera.py), frame 0 not counted. `uncertain`: something moves the whole frame, but no model
+    of trackers/camera.py), frame 0 not counted. `uncertain`: something moves the whole frame, but no model
     explains it.
     """
     wins, losses, edges = evidence[1:].mean(0).tolist()

@@ -11,11 +11,18 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from motive.formats.clips import STILL, clip_path, clip_span, read_clips
-from motive.formats.facts import read_facts
-from motive.formats.pictures import write_png
-from motive.formats.recipes import deciding, differences
-from motive.formats.shards import (
+from motive.clips.facts import read_facts
+from motive.clips.table import STILL, clip_path, clip_span, read_clips
+from motive.images.motion import write_png
+from motive.images.sheets import Strip, clip_strip, strip_sheet
+from motive.maths.confounds import rank_correlation
+from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
+from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
+from motive.maths.segments import segment_seconds
+from motive.params import Clips, Params
+from motive.store.files import read_table, write_table
+from motive.store.recipes import deciding, differences
+from motive.store.shards import (
     read_aligned,
     read_column,
     read_ids,
@@ -23,13 +30,6 @@ from motive.formats.shards import (
     read_stacked,
     shard_paths,
 )
-from motive.formats.sheets import Strip, clip_strip, strip_sheet
-from motive.formats.tables import read_table, write_table
-from motive.maths.confounds import rank_correlation
-from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
-from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
-from motive.maths.segments import segment_seconds
-from motive.params import Clips, Params
 
 log = logging.getLogger("motive")
 

@@ -18,18 +18,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from motive.adapters.readings import Job, read_whole
-from motive.formats import clips as table
-from motive.formats.duplicates import Duplicate, drop, exact_duplicates, write_duplicates
-from motive.formats.fingerprints import read_fingerprints
-from motive.formats.pictures import write_png
-from motive.formats.pieces import Row, all_pieces, describe, useless_files, write_shots
-from motive.formats.sheets import clip_sheet
-from motive.formats.sources import Entry, one_line, read_source
-from motive.formats.tables import WORK
+from motive.clips import table
+from motive.clips.duplicates import Duplicate, drop, exact_duplicates, write_duplicates
+from motive.clips.fingerprints import read_fingerprints
+from motive.clips.pieces import Row, all_pieces, describe, useless_files, write_shots
+from motive.clips.reading import Job, read_whole
+from motive.clips.sources import Entry, one_line, read_source
+from motive.images.motion import write_png
+from motive.images.sheets import clip_sheet
 from motive.maths.duplicates import kept_for
 from motive.params import Clips, Params
-from motive.workers import Died, guarded
+from motive.store.files import WORK
+from motive.workers.guarded import Died, guarded
 
 log = logging.getLogger("motive")
 

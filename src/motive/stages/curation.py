@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from motive.formats.clips import STILL, read_clips
-from motive.formats.tables import read_table, write_table
+from motive.clips.table import STILL, read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Curation, Params
+from motive.store.files import read_table, write_table
 
 log = logging.getLogger("motive")
 

@@ -21,23 +21,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from motive.adapters import backbones, model_folder
-from motive.adapters.trackers import dis
-from motive.adapters.tuned import Model, base_model, frozen_transformer, sampler, tuned_model
-from motive.formats import shards
-from motive.formats.clips import read_clips
-from motive.formats.encoded import decoded, encoded
-from motive.formats.jobs import Job
-from motive.formats.pictures import write_png
-from motive.formats.prompts import read_prompts
-from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
-from motive.formats.sheets import Strip, spread, strip_sheet
-from motive.formats.tables import read_table, write_table
-from motive.formats.video import read_frames
+from motive.clips.prompts import read_prompts
+from motive.clips.table import read_clips
+from motive.images.motion import write_png
+from motive.images.sheets import Strip, spread, strip_sheet
 from motive.maths.metrics import MOTION_METRICS, loss_changes, loss_grid, motion_metrics
 from motive.maths.seeds import seed_of
+from motive.models import backbones
+from motive.models import folder as model_folder
+from motive.models.tuned import Model, base_model, frozen_transformer, sampler, tuned_model
 from motive.params import Params
-from motive.workers import deal
+from motive.store import shards
+from motive.store.files import read_table, write_table
+from motive.store.jobs import Job
+from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
+from motive.trackers.interface import dis
+from motive.video.encoded import decoded, encoded
+from motive.video.reading import read_frames
+from motive.workers.deal import deal
 
 log = logging.getLogger("motive")
 

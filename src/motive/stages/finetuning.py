@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from motive.adapters import backbones, model_folder
-from motive.adapters.lora import FILES, add_lora, save_lora
-from motive.formats.checkpoints import read_checkpoint, write_checkpoint
-from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest
-from motive.formats.tables import read_table, write_table
 from motive.maths.training import batch_rows, rng_of, training_loss
+from motive.models import backbones
+from motive.models import folder as model_folder
+from motive.models.lora import FILES, add_lora, save_lora
 from motive.params import Params
+from motive.store.checkpoints import read_checkpoint, write_checkpoint
+from motive.store.files import read_table, write_table
+from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest
 
 log = logging.getLogger("motive")
 OUT = Path("data/finetuning")

@@ -6,12 +6,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from motive.adapters import backbones, model_folder
-from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
-from motive.formats.shards import Recipe, Tensors, pending, publish, summarise, write_part
-from motive.formats.video import BadClip, read_frames
+from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.models import backbones
+from motive.models import folder as model_folder
 from motive.params import Params
-from motive.workers import deal
+from motive.store.shards import Recipe, Tensors, pending, publish, summarise, write_part
+from motive.video.reading import BadClip, read_frames
+from motive.workers.deal import deal
 
 log = logging.getLogger("motive")
 VERSION = 1  # raise it when the meaning of `latent` or `text` changes

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from motive.adapters.model_folder import read_strides
-from motive.formats import shards
-from motive.formats.clips import STANDARD, read_clips
-from motive.formats.panels import describe, few, read_panels
-from motive.formats.pictures import motion_sheet, write_png
-from motive.formats.shards import Recipe, Tensors
-from motive.formats.tables import read_table, write_table
+from motive.clips.table import STANDARD, read_clips
+from motive.images.motion import motion_sheet, write_png
+from motive.images.panels import describe, few, read_panels
 from motive.maths.camera_motion import KINDS, LABELS, motion_kind
 from motive.maths.motion_mask import is_still, magnitude, mean_speed, motion_mask
+from motive.models.folder import read_strides
 from motive.params import Params
-from motive.workers import deal
+from motive.store import shards
+from motive.store.files import read_table, write_table
+from motive.store.shards import Recipe, Tensors
+from motive.workers.deal import deal
 
 log = logging.getLogger("motive")
 

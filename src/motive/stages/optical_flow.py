@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from motive.adapters.camera import Camera, View
-from motive.adapters.trackers import Tracker, fingerprint, keep_on_grid, load_tracker
-from motive.formats import shards
-from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
-from motive.formats.frames import to_grey
-from motive.formats.panels import few, read_panels
-from motive.formats.pictures import motion_sheet, write_png
-from motive.formats.shards import Recipe, Tensors
-from motive.formats.video import BadClip, stream_frames
+from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.images.motion import motion_sheet, write_png
+from motive.images.panels import few, read_panels
 from motive.maths.camera_motion import LABELS, between, camera_label, subtracts
 from motive.params import Params
-from motive.workers import deal
+from motive.store import shards
+from motive.store.shards import Recipe, Tensors
+from motive.trackers.camera import Camera, View
+from motive.trackers.interface import Tracker, fingerprint, keep_on_grid, load_tracker
+from motive.video.frames import to_grey
+from motive.video.reading import BadClip, stream_frames
+from motive.workers.deal import deal
 
 log = logging.getLogger("motive")
 

@@ -10,10 +10,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from motive.adapters import backbones, model_folder
-from motive.adapters.trained import choose_parameters
-from motive.formats.clips import read_clips
-from motive.formats.shards import (
+from motive.clips.table import read_clips
+from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
+from motive.maths.gradients import sketch_gradient
+from motive.maths.packing import BYTES, pack, unpack
+from motive.maths.plan import Plan
+from motive.maths.projection import KINDS, Projection
+from motive.maths.segments import segment_masks
+from motive.models import backbones
+from motive.models import folder as model_folder
+from motive.models.parameters import choose_parameters
+from motive.params import Params
+from motive.store.files import read_table
+from motive.store.shards import (
     Recipe,
     Tensors,
     failed,
@@ -25,15 +34,7 @@ from motive.formats.shards import (
     summarise,
     write_part,
 )
-from motive.formats.tables import read_table
-from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
-from motive.maths.gradients import sketch_gradient
-from motive.maths.packing import BYTES, pack, unpack
-from motive.maths.plan import Plan
-from motive.maths.projection import KINDS, Projection
-from motive.maths.segments import segment_masks
-from motive.params import Params
-from motive.workers import deal
+from motive.workers.deal import deal
 
 log = logging.getLogger("motive")
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from motive.checks import check
-from motive.checks.drift import distances
-from motive.formats.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
-from motive.formats.markdown import best_clips
-from motive.formats.profiles import read_profile
-from motive.formats.tables import read_table, write_table
 from motive.params import Params
-from motive.system import decisive, read_samples
-from motive.tracking import (
+from motive.recording.champion import FOLDER, MEASURED, PER_CLIP, Measured
+from motive.recording.drift import distances
+from motive.recording.markdown import best_clips
+from motive.recording.notes import NOTE, run_note
+from motive.recording.profiles import read_profile
+from motive.recording.store import (
     PROFILE,
     RECIPE,
     TABLES,
@@ -31,8 +30,9 @@ from motive.tracking import (
     write_failure,
     write_record,
 )
-from motive.tracking.models import FOLDER, MEASURED, PER_CLIP, Measured
-from motive.tracking.notes import NOTE, run_note
+from motive.recording.system import decisive, read_samples
+from motive.store.files import read_table, write_table
+from motive.store.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 
 DATA = Path("data")
 OUT = DATA / "track"

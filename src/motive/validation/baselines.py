@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, normalize
 from tqdm import tqdm
 
-from motive.formats.clips import STANDARD, clip_path, clip_span, read_clips
-from motive.formats.shards import locate, read_clip_tensors
-from motive.formats.tables import read_table
-from motive.formats.video import read_frames
+from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.params import Params
+from motive.store.files import read_table
+from motive.store.shards import locate, read_clip_tensors
 from motive.validation.variants import folder_of
+from motive.video.reading import read_frames
 
 PIXELS = 16  # height and width of a frame whose pixels are compared
 CELLS = (4, 4, 4)  # frames, height and width of a latent that is compared

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from motive.formats.charts import Bar, interval_chart
-from motive.formats.pictures import write_png
+from motive.images.charts import Bar, interval_chart
+from motive.images.motion import write_png
 from motive.validation.corrupted import CORRUPTIONS
 from motive.validation.rows import ROWS
 

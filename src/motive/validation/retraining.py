@@ -18,15 +18,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from motive.adapters import backbones, model_folder
-from motive.formats.jobs import Job
-from motive.formats.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
 from motive.maths.denoising import shifted
 from motive.maths.metrics import loss_grid
 from motive.maths.training import plain_loss, rng_of
+from motive.models import backbones
+from motive.models import folder as model_folder
 from motive.params import Params
+from motive.store.jobs import Job
+from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
 from motive.validation.settings import Settings, Training
-from motive.workers import deal
+from motive.workers.deal import deal
 
 VERSION = 1  # raise it when the same run comes to mean other losses
 

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from motive.formats.shards import read_aligned
 from motive.maths.influence import Method, influence, measure
 from motive.params import Params
+from motive.store.shards import read_aligned
 from motive.validation.baselines import BASELINES, Subject
 from motive.validation.variants import folder_of
 

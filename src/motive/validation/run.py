@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from motive.formats.clips import read_clips
-from motive.formats.jobs import Job
-from motive.formats.shards import locate
+from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
+from motive.store.jobs import Job
+from motive.store.shards import locate
 from motive.validation import report, scores
 from motive.validation.baselines import Subject
 from motive.validation.corrupted import make_corrupted, table_of_copies

@@ -1,11 +1,11 @@
-"""What is true of the pool's clips, where their folder says it: truth/labels.jsonl, of `motive render`."""
+"""What is true of the pool's clips, where their folder says it: truth/labels.jsonl, of the toy world."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 
-from motive.formats.clips import clip_path
+from motive.clips.table import clip_path
 
 
 def add_truth(clips: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from motive.formats.clips import read_clips, write_clips
+from motive.clips.table import read_clips, write_clips
 from motive.params import Params
 from motive.stages import masks, sketches
 

@@ -1,0 +1,46 @@
+"""Clips with their optical flow and mask, read for a picture."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from motive.clips.table import clip_path, clip_span
+from motive.images.motion import Panel
+from motive.store.shards import locate, read_clip_tensors
+from motive.video.reading import read_frames
+
+
+def few(count: int, wanted: int) -> list[int]:
+    """Places of a few of so many rows, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, wanted).round().astype(int)).tolist() if count else []
+
+
+def read_panels(
+    clips: pd.DataFrame,
+    words: Mapping[str, str],
+    masks: Mapping[str, torch.Tensor],
+    optical_flow: Path,
+    how: dict[str, Any],
+) -> Iterator[Panel]:
+    """A panel for each clip, with the words and the mask (if any) of its id; `how` its frames are read."""
+    rows: list[Any] = list(clips.itertuples())
+    flows = dict(read_clip_tensors(locate(optical_flow), [row.clip_id for row in rows]))
+    for row in rows:
+        flow, residual = (flows[row.clip_id][name].float().numpy() for name in ("flow", "residual"))
+        frames = read_frames(clip_path(row), **how, **clip_span(row))
+        mask = masks[row.clip_id].float().numpy() if row.clip_id in masks else None
+        yield Panel(row.caption or row.video, words[row.clip_id], frames, flow, residual, mask)
+
+
+def describe(stats: pd.DataFrame) -> dict[str, str]:
+    """clip_id -> what mask_stats says of it."""
+    return {row.clip_id: _words(row) for row in list[Any](stats.itertuples())}
+
+
+def _words(row: Any) -> str:
+    speeds = f"{row.motion:.1f} px/s, {row.own_motion:.1f} without the camera"
+    return f"{row.clip_id}   camera {row.camera}, {row.motion_kind}; {speeds}, coverage {row.coverage:.2f}"

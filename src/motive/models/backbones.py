@@ -1,0 +1,220 @@
+"""Video models through diffusers: strides, latents, text, velocity, samples.
+
+`path` is a folder in diffusers layout or a hub id: models/tiny-wan, Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+Loading is the same for all; what a family does in its own way is in its module: wan.py, ltx.py.
+Heavy imports are inside functions: the command line must start fast.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from motive.models.experts import NAMES, Experts, parts
+from motive.models.families import family_of
+from motive.models.folder import boundary_ratio, local_folder, read_index, strides_of
+
+FPS = 25.0  # of a clip, where nobody says
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """float32, bfloat16 or float16 by name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+@contextmanager
+def _loading(folder: Path, part: str) -> Iterator[None]:
+    """What diffusers and transformers say of a part that has no weights, or damaged ones, and where it is."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"model.path: {folder / part} can't be loaded: {error}") from error
+
+
+# ---- video <-> latent
+
+
+def load_vae(path: str, device: str) -> Any:
+    """The frozen VAE in float32: it is small, and its halves are visible."""
+    from diffusers import AutoModel  # type: ignore[attr-defined]
+
+    folder = local_folder(path)
+    with _loading(folder, "vae"):
+        vae: Any = AutoModel.from_pretrained(str(folder), subfolder="vae", dtype=torch.float32)
+    return vae.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_video(vae: Any, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[Tensor, "C T h w"]:
+    """The mode of the VAE's posterior, normalised with the model's mean and deviation; on the CPU."""
+    video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1
+    mode = vae.encode(video.to(vae.dtype)).latent_dist.mode()[0].float()
+    mean, std = _statistics(vae)
+    return ((mode - mean) / std).cpu()
+
+
+@torch.no_grad()
+def decode_video(vae: Any, latent: Float[Tensor, "C T h w"]) -> UInt8[np.ndarray, "F H W 3"]:
+    """The inverse of `encode_video`, as pixels."""
+    mean, std = _statistics(vae)
+    z = (latent.float().to(vae.device) * std + mean).to(vae.dtype)
+    video = family_of(vae).decode(vae, z[None])[0]
+    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+
+
+def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
+    mean, std = (x.float().to(vae.device).view(-1, 1, 1, 1) for x in family_of(vae).statistics(vae))
+    return mean, std
+
+
+# ---- text
+
+
+def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
+    """The tokenizer and the frozen encoder."""
+    from transformers import AutoModelForTextEncoding, AutoTokenizer
+
+    folder = local_folder(path)
+    with _loading(folder, "text_encoder"):
+        encoder: Any = AutoModelForTextEncoding.from_pretrained(
+            folder, subfolder="text_encoder", dtype=torch_dtype(dtype)
+        )
+    with _loading(folder, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    return tokenizer, encoder.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_text(tokenizer: Any, encoder: Any, caption: str, max_tokens: int) -> Float[Tensor, "S E"]:
+    """The caption as the pipeline itself would embed it, cut to its true length; on the CPU."""
+    return family_of(encoder).encode_text(tokenizer, encoder, caption, max_tokens).cpu()
+
+
+def padded(text: list[Tensor], max_tokens: int) -> Float[Tensor, "B S E"]:
+    """Embeddings padded with zeros to one length."""
+    rows = [torch.cat([t[:max_tokens], t.new_zeros(max(0, max_tokens - len(t)), t.shape[1])]) for t in text]
+    return torch.stack(rows)
+
+
+# ---- velocity
+
+
+def load_transformer(path: str, dtype: str, device: str, tuned: str = "") -> nn.Module:
+    """The trainable transformer, or both `Experts`, with gradients on; `tuned`: a folder of their weights.
+
+    Raises:
+        ValueError: weights are missing or damaged, or model_index.json doesn't say where a second one begins.
+    """
+    from diffusers import AutoModel  # type: ignore[attr-defined]
+
+    folder = local_folder(tuned or path)
+
+    def load(name: str) -> Any:
+        with _loading(folder, name):
+            return AutoModel.from_pretrained(str(folder), subfolder=name, dtype=torch_dtype(dtype))
+
+    model = load(NAMES[0])
+    if (folder / NAMES[1]).is_dir():
+        model = Experts(model, load(NAMES[1]), boundary_ratio(path))
+    return model.to(device).requires_grad_(True)
+
+
+def save_transformer(transformer: nn.Module, dtype: str, folder: Path) -> None:
+    """Write what `load_transformer` reads: what a transformer keeps in float32 stays so."""
+    for name, model in parts(transformer).items():
+        kept = set(model._keep_in_fp32_modules or ())
+        for key, p in model.named_parameters():
+            if not set(key.split(".")) & kept:
+                p.data = p.data.to(torch_dtype(dtype))
+        model.save_pretrained(folder / name)
+
+
+def velocity(
+    transformer: nn.Module,
+    noised: Float[Tensor, "B C T h w"],
+    sigma: Float[Tensor, "B"],
+    text: Float[Tensor, "B S E"],
+    fps: float = FPS,
+) -> Float[Tensor, "B C T h w"]:
+    """What the backbone predicts for these noised latents; the model sees 1000*sigma as a float.
+
+    Text is as `padded` makes it. LTX places a clip's frames in time by its `fps`; Wan does not ask.
+    """
+    return family_of(transformer).velocity(transformer, noised, sigma, text, fps)
+
+
+# ---- samples
+
+
+Offload = Literal["none", "model", "group"]
+
+
+def load_pipeline(
+    path: str,
+    dtype: str,
+    device: str,
+    transformer: nn.Module | None = None,
+    offload: Offload = "none",
+) -> Any:
+    """The whole pipeline, its VAE in float32, with another transformer in place of its own if given.
+
+    offload: what waits on the CPU: nothing; all models but the one in use; all layers but the one in use.
+    """
+    import diffusers
+    from diffusers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
+    own = {} if transformer is None else parts(transformer)
+    # Its own class: `DiffusionPipeline` would load this one too, but drop the transformer that it is given.
+    pipeline: Any = getattr(diffusers, read_index(path)["_class_name"]).from_pretrained(
+        local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "group":
+        pipeline.enable_group_offload(torch.device(device), offload_type="leaf_level")
+    else:
+        pipeline.to(device)
+    return pipeline
+
+
+def generate(
+    pipeline: Any,
+    prompt: str,
+    size: tuple[int, int, int],
+    max_tokens: int,
+    steps: int,
+    guidance: float,
+    seed: int,
+    fps: float = FPS,
+) -> UInt8[np.ndarray, "F H W 3"]:
+    """One video of size (frames, height, width), the same for the same seed."""
+    num_frames, height, width = size
+    time, space = strides_of(pipeline.vae.config)
+    # Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many.
+    channels = pipeline.transformer.config.in_channels
+    shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    video = pipeline(
+        prompt=prompt,
+        num_frames=num_frames,
+        height=height,
+        width=width,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        max_sequence_length=max_tokens,
+        output_type="np",
+        **family_of(pipeline).sampling(noise, fps),
+    ).frames[0]
+    if not np.isfinite(video).all():
+        raise ValueError(
+            f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate"
+        )
+    return (np.asarray(video) * 255).round().astype(np.uint8)

@@ -1,0 +1,119 @@
+"""A model's folder in diffusers layout, or a hub id: what can be known of it without loading weights."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from motive.models.experts import NAMES
+from motive.models.families import FAMILIES
+from motive.store.hashes import file_digest
+
+
+def local_folder(path: str) -> Path:
+    """The folder of a model: itself, or the local copy of a hub id, fetched if it must be.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # Not what lies beside the folders: of LTX-Video that would be all its versions.
+        return Path(snapshot_download(path, allow_patterns=["model_index.json", "*/*"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ValueError(
+            f"model.path: {path} is no folder, and no model of that name was found: {error}"
+        ) from error
+
+
+def fingerprint(path: str, *names: str) -> str:
+    """A hash of every byte of these parts of a model.
+
+    A second expert belongs to the transformer, and so does where it begins.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+    digest = hashlib.sha256()
+    if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
+        names = (*names, NAMES[1])
+        digest.update(f"boundary_ratio {boundary_ratio(path)}".encode())
+    for part in names:
+        folder = local_folder(path) / part
+        if not folder.is_dir():
+            raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
+        for file in sorted(file for file in folder.iterdir() if file.is_file()):
+            digest.update(f"{part}/{file.name} {file_digest(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _json(path: str, name: str) -> dict[str, Any]:
+    file = local_folder(path) / name
+    if not file.is_file():
+        raise ValueError(f"model.path: {path} is not a diffusers folder: {file} is missing")
+    return json.loads(file.read_text())
+
+
+def read_index(path: str) -> dict[str, Any]:
+    """model_index.json.
+
+    Raises:
+        ValueError: there is none, or it is of a pipeline that we don't know.
+    """
+    index = _json(path, "model_index.json")
+    if index["_class_name"] not in FAMILIES:
+        known = ", ".join(name for name in FAMILIES if name.endswith("Pipeline"))
+        raise ValueError(f"model.path: {path} is for {index['_class_name']}; supported: {known}")
+    return index
+
+
+def boundary_ratio(path: str) -> float:
+    """The noise level at which the second of two transformers takes over.
+
+    Raises:
+        ValueError: model_index.json does not say.
+    """
+    if (ratio := read_index(path).get("boundary_ratio")) is None:
+        raise ValueError(
+            f"model.path: {path} has {NAMES[1]}/, but its model_index.json no boundary_ratio: add the noise "
+            "level from which on the first transformer is used, e.g. 0.875"
+        )
+    return ratio
+
+
+def read_strides(path: str) -> tuple[int, int]:
+    """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
+    return strides_of(_json(path, "vae/config.json"))
+
+
+def strides_of(vae: Any) -> tuple[int, int]:
+    """The same, of a VAE's config."""
+    if "spatio_temporal_scaling" in vae:  # LTX: every such block halves both, if nothing else is said
+        halved = 2 ** sum(vae["spatio_temporal_scaling"])
+        time, space = (vae.get(f"{kind}_compression_ratio") for kind in ("temporal", "spatial"))
+        return time or vae["patch_size_t"] * halved, space or vae["patch_size"] * halved
+    return vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8)
+
+
+def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """[C,T,h,w] of a clip's latent.
+
+    Raises:
+        ValueError: the model is of no known family, or frames or sizes don't fit it.
+    """
+    family, (time, space) = FAMILIES[read_index(path)["_class_name"]], read_strides(path)
+    configs = _json(path, "vae/config.json"), _json(path, "transformer/config.json")
+    channels, frames, *multiples = family.fitting(*configs, (time, space))
+    if (num_frames - 1) % frames:
+        better = max(num_frames // frames, 1) * frames + 1
+        raise ValueError(
+            f"clips.num_frames: {num_frames} does not fit {path}; use {frames}n+1, e.g. {better}"
+        )
+    for name, size, multiple in zip(("height", "width"), (height, width), multiples, strict=True):
+        if size % multiple:
+            raise ValueError(f"clips.{name}: {size} does not fit {path}; use a multiple of {multiple}")
+    return channels, 1 + (num_frames - 1) // time, height // space, width // space

@@ -1,0 +1,311 @@
+"""Writes a finished data version to MLflow, once: a parent run, and a nested run for each stage."""
+
+import json
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+from filelock import FileLock
+
+from motive.errors import TryAgain
+from motive.recording.champion import Measured, register
+from motive.recording.notes import EXPERIMENT, NOTE
+from motive.recording.numbers import log_numbers
+from motive.recording.views import KIND, VIEW, compare_address, compare_view
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Dataset
+
+KEY = "motive.key"
+ATTEMPT = "motive.attempt"
+FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
+MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
+VERSION, RECIPE = "data_version", "params_hash"  # tags: which clips, and what was done with them
+PROFILE = "profile.parquet"  # what drift is looked for in
+TABLES = "tables"  # the folder of it and of other tables, in a run's artifacts
+MAX_LOOK = 20  # runs that are looked through for a profile: older ones have none
+CREDENTIALS = re.compile(r"//[^/@\s]*@")
+UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
+
+log = logging.getLogger("motive")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one stage has to say; it becomes a nested run."""
+
+    name: str
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # name -> (step, value)
+    samples: list[dict[str, float]] = field(default_factory=list)  # `time` in seconds, and numbers by name
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """Clips that went in: `digest` is DVC's hash of their table, `source` the folder they came from."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One data version. Records with the same `key` are the same, and are written once.
+
+    `attempt` is the same for a run that failed on the way here.
+    """
+
+    key: str
+    attempt: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    stages: list[StageRun]
+    datasets: list[DataVersion] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    files: list[tuple[Path, str]] = field(default_factory=list)  # file or folder -> artifact folder
+    model: str = ""  # name in the registry; empty: there is none
+    measured: Measured | None = None  # how good that model is
+
+
+class Pages(NamedTuple):
+    """A run's name and its page, the page that compares it with others, and what is needed to see them."""
+
+    name: str
+    run: str
+    compare: str
+    needs: str
+
+
+def project_root() -> Path:
+    """The main project's folder, also from the temporary copy of it that `dvc exp run --temp` works in."""
+    here = Path.cwd()
+    copies = (folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps"))
+    return next((folder.parents[2] for folder in copies), here)
+
+
+def tracking_uri(uri: str) -> str:
+    """`track.uri`, else MLFLOW_TRACKING_URI, else sqlite in the project, made when it is missing."""
+    if chosen := uri or os.environ.get("MLFLOW_TRACKING_URI", ""):
+        return chosen
+    store = project_root() / "mlflow.db"
+    if not store.exists():
+        with FileLock(f"{store}.lock"):
+            _make_store(store)
+    return f"sqlite:///{store}"
+
+
+def without_credentials(text: str) -> str:
+    """Addresses in a text as anybody may read them."""
+    return CREDENTIALS.sub("//", text)
+
+
+def _make_store(store: Path) -> None:
+    """Make the tables aside and rename: parallel first users would each make them, and crash."""
+    if store.exists():
+        return
+    aside = store.with_name(f"{store.name}.{os.getpid()}")
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{aside}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"MLflow can't make its database {store}:\n{done.stderr[-2000:]}")
+    connection = sqlite3.connect(aside)
+    connection.execute("PRAGMA journal_mode=WAL")  # several writers: half the waiting
+    connection.close()
+    aside.replace(store)
+
+
+def write_record(record: Record, experiment: str, uri: str) -> str:
+    """Write a record unless it is there already, and return the id of its parent run.
+
+    Raises:
+        TryAgain: MLflow can't be reached or refuses; everything stays on disk.
+    """
+    with _client(uri) as (client, where):
+        experiment_id = _experiment_id(client, experiment, where)
+        found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'")
+        for run in found:
+            if run.info.status == "FINISHED":
+                log.info("track: MLflow has this data version already: run %s", run.info.run_name)
+                run_id = run.info.run_id
+                break
+            _delete(client, experiment_id, run.info.run_id)
+        else:
+            run_id = _write(client, experiment_id, record)
+        if record.model and record.measured:  # of a finished run only: no other may be thrown away
+            register(client, run_id, record.model, record.measured)
+        return run_id
+
+
+def write_failure(
+    attempt: str, name: str, tags: dict[str, str], files: list[tuple[Path, str]], experiment: str, uri: str
+) -> str:
+    """Write that a run failed before there were results; its run goes on when the attempt succeeds.
+
+    Raises:
+        TryAgain: MLflow can't be reached or refuses.
+    """
+    with _client(uri) as (client, where):
+        experiment_id = _experiment_id(client, experiment, where)
+        run_id = _attempted(
+            client, experiment_id, attempt, "FAILED", "RUNNING"
+        )  # running: `track` was killed
+        if not run_id:
+            run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
+        for tag, value in {**tags, ATTEMPT: attempt}.items():
+            client.set_tag(run_id, tag, value[:MAX_TAG])
+        for path, folder in files:
+            client.log_artifact(run_id, str(path), folder)
+        client.set_terminated(run_id, "FAILED")
+        return run_id
+
+
+def pages_of(key: str, experiment: str, uri: str) -> Pages | None:
+    """Where a browser shows the run of a record, if there is one."""
+    with _client(uri) as (client, where):
+        found = client.get_experiment_by_name(experiment)
+        ids = [found.experiment_id] if found else []
+        runs = client.search_runs(ids, f"tags.`{KEY}` = '{key}'") if ids else []
+        if not runs:
+            return None
+        server = without_credentials(where) if where.startswith("http") else UI
+        run = runs[0].info
+        page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        needs = "" if where.startswith("http") else " (after `make ui`)"
+        return Pages(str(run.run_name), page, compare_address(server, run.experiment_id), needs)
+
+
+def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.DataFrame | None:
+    """The profile that the newest finished run of another data version, by the same recipe, has left.
+
+    With other parameters, numbers would differ without any drift.
+    """
+    finished = (
+        f"attributes.status = 'FINISHED' and tags.{VERSION} != '{version}' and tags.{RECIPE} = '{recipe}'"
+    )
+    with _client(uri) as (client, _), TemporaryDirectory() as folder:
+        found = client.get_experiment_by_name(experiment)
+        ids = [found.experiment_id] if found else []
+        order = ["attributes.start_time DESC"]
+        for run in client.search_runs(ids, finished, max_results=MAX_LOOK, order_by=order) if ids else []:
+            paths = [each.path for each in client.list_artifacts(run.info.run_id, TABLES)]
+            if (path := f"{TABLES}/{PROFILE}") in paths:
+                return pd.read_parquet(client.download_artifacts(run.info.run_id, path, folder))
+    return None
+
+
+@contextmanager
+def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
+    """A client, and where it looks; what MLflow says against it becomes a sentence."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # not minutes of silence
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError  # of a database that does not answer
+
+    where = tracking_uri(uri)
+    try:
+        yield MlflowClient(where), where
+    except (MlflowException, OperationalError) as error:
+        said = without_credentials(f"MLflow at {where} did not take the results: {str(error)[:500]}")
+        raise TryAgain(
+            f"{said}\nThey are complete in data/. Mend that, or change track.uri; "
+            "`motive track` writes them then."
+        ) from error
+
+
+def _attempted(client: "MlflowClient", experiment_id: str, attempt: str, *statuses: str) -> str:
+    found = client.search_runs([experiment_id], f"tags.`{ATTEMPT}` = '{attempt}'")
+    return next((run.info.run_id for run in found if run.info.status in statuses), "")
+
+
+def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
+    local = where == f"sqlite:///{project_root() / 'mlflow.db'}"
+    with FileLock(project_root() / "mlflow.db.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            artifacts = (project_root() / "mlartifacts" / name).as_uri() if local else None
+            experiment = client.get_experiment(client.create_experiment(name, artifacts))
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted in MLflow: restore it there, or change track.experiment"
+        )
+    note = EXPERIMENT.format(compare=compare_address(".", experiment.experiment_id))
+    wanted = {NOTE: note, **KIND, **experiment.tags, VIEW: compare_view()}  # what a person wrote stays
+    for tag, value in wanted.items() - experiment.tags.items():
+        client.set_experiment_tag(experiment.experiment_id, tag, value)
+    return experiment.experiment_id
+
+
+def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
+    """Throw away what a killed `track` left."""
+    for child in client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"):
+        client.delete_run(child.info.run_id)
+    client.delete_run(run_id)
+
+
+def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
+    from mlflow.entities import DatasetInput, InputTag
+
+    own = {KEY: record.key, ATTEMPT: record.attempt}  # before all else: by these a killed one is found
+    parent = _attempted(client, experiment_id, record.attempt, "FAILED")
+    if parent:
+        client.set_tag(parent, KEY, record.key)
+        client.update_run(parent, status="RUNNING", name=record.name)
+        for tag in FAILED:
+            client.delete_tag(parent, tag)
+    else:
+        parent = client.create_run(experiment_id, run_name=record.name, tags=_origin() | own).info.run_id
+    for tag, value in record.tags.items():
+        client.set_tag(parent, tag, value)
+    curves = {
+        f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
+    }
+    log_numbers(client, parent, record.params, record.metrics, curves, [])
+    client.log_inputs(
+        parent,
+        [
+            DatasetInput(_dataset(data), [InputTag("mlflow.data.context", data.name)])
+            for data in record.datasets
+        ],
+    )
+    for name, table in record.tables.items():
+        text = table.select_dtypes("string")  # as objects: MLflow's search for pictures in it is deprecated
+        client.log_table(parent, table.astype(dict.fromkeys(text, object)), name)
+    for path, folder in record.files:
+        log_files = client.log_artifacts if path.is_dir() else client.log_artifact
+        log_files(parent, str(path), folder)
+    for stage in record.stages:
+        tags = {**stage.tags, "mlflow.parentRunId": parent}
+        child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
+        log_numbers(client, child, stage.params, stage.metrics, stage.curves, stage.samples)
+        client.set_terminated(child)
+    client.set_terminated(parent)
+    return parent
+
+
+def _origin() -> dict[str, str]:
+    """Who made a run, and from which commit, as MLflow's own functions say it."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return resolve_tags({"mlflow.source.name": "motive track"})
+
+
+def _dataset(data: DataVersion) -> "Dataset":
+    from mlflow.entities import Dataset
+
+    return Dataset(data.name, data.digest, "local", json.dumps({"uri": data.source}))

@@ -1,0 +1,113 @@
+"""Optical flow of a stream of frames, by one of several trackers behind one small interface.
+
+A tracker takes RGB frames one by one and yields one `Tracked` for each: memory does not grow with the clip.
+Only AllTracker from frame 0 holds the clip. DIS takes grey frames too.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from motive.trackers import alltracker, networks
+from motive.trackers.alltracker import AllTracker
+from motive.trackers.dis import Dis
+from motive.trackers.pairs import Tracked, adjacent, chained
+from motive.trackers.raft import Raft
+from motive.video.frames import to_grey
+
+SMALLEST = 16  # pixels of a side
+_NEEDS = f"optical flow needs at least 2 frames of {SMALLEST}x{SMALLEST}"
+
+Frame = UInt8[np.ndarray, "H W *colours"]
+Tracker = Callable[[Iterable[Frame]], Iterator[Tracked]]
+
+
+def load_tracker(settings: dict[str, Any]) -> Tracker:
+    """The tracker that the section `optical_flow` of params.yaml describes.
+
+    The tracker raises ValueError for a clip without two frames of at least 16x16.
+
+    Raises:
+        ValueError: an unknown one, wrong settings, or weights or code that can't be loaded.
+    """
+    pair = _load_pair(settings)
+    if settings["reference"] == "adjacent":
+        follow = partial(adjacent, pair, check=settings["check"])
+    else:
+        follow = pair.track if isinstance(pair, AllTracker) else partial(chained, pair)
+
+    def track(frames: Iterable[Frame]) -> Iterator[Tracked]:
+        frames = _checked(frames)
+        return follow(map(to_grey, frames) if isinstance(pair, Dis) else frames)
+
+    return track
+
+
+def fingerprint(settings: dict[str, Any]) -> dict[str, str]:
+    """name -> digest of the files that decide what this tracker finds; none for dis.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    digests = {}
+    if settings["tracker"] != "dis":
+        digests["weights"] = networks.digest(networks.find_weights(settings["weights"]))
+    if settings["tracker"] == "alltracker":
+        digests["repository"] = networks.digest(*alltracker.code(settings["repository"]))
+    return digests
+
+
+def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray, "F 2 H W"]:
+    """All vectors of one clip by DIS between adjacent frames.
+
+    Raises:
+        ValueError: as `load_tracker` and its tracker.
+    """
+    track = load_tracker({"tracker": "dis", "preset": preset, "reference": "adjacent", "check": False})
+    return np.stack([tracked.flow for tracked in track(frames)])
+
+
+def _load_pair(settings: dict[str, Any]) -> Dis | Raft | AllTracker:
+    match settings["tracker"]:
+        case "dis":
+            return Dis(settings["preset"])
+        case "raft":
+            return Raft(settings["weights"], settings["device"])
+        case "alltracker":
+            return AllTracker(settings["repository"], settings["weights"], settings["device"])
+    raise ValueError(f"optical_flow.tracker is {settings['tracker']!r}; it is one of dis, raft, alltracker")
+
+
+def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
+    count = 0
+    for frame in frames:
+        count, size = count + 1, frame.shape[:2]
+        if min(size) < SMALLEST:
+            raise ValueError(f"{_NEEDS} and got {size[0]}x{size[1]}: raise clips.height and clips.width")
+        yield frame
+    if count < 2:
+        raise ValueError(f"{_NEEDS} and got {count} frame: raise clips.num_frames")
+
+
+def keep_on_grid(values: Float32[np.ndarray, "*any H W"], stride: int) -> Float32[torch.Tensor, "*any h w"]:
+    """Means over stride x stride cells; vectors stay in full-size pixels.
+
+    Raises:
+        ValueError: the frame is not a whole number of cells.
+    """
+    height, width = values.shape[-2:]
+    if stride < 1 or height % stride or width % stride:
+        raise ValueError(
+            f"optical_flow.stride {stride} does not divide the frame {height}x{width}; "
+            "change it, or clips.height and clips.width"
+        )
+    planes = np.moveaxis(values.reshape(-1, height, width), 0, -1)  # as DIS makes them, if it made them
+    small = (width // stride, height // stride)
+    cells = cv2.resize(np.ascontiguousarray(planes), small, interpolation=cv2.INTER_AREA)
+    cells = np.moveaxis(cells.reshape(*small[::-1], -1), -1, 0).reshape(*values.shape[:-2], *small[::-1])
+    return torch.from_numpy(np.ascontiguousarray(cells))

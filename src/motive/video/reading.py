@@ -1,0 +1,256 @@
+"""Video files <-> frames: what a player would show, at the moments and in the size the model wants.
+
+Frames stream by: memory grows with the frames asked for, not with the clip.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOMEM
+from fractions import Fraction
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from motive.video.decoding import TICK, BadClip, Shown, decoded, on_screen, read_packets, seconds, sought
+from motive.video.frames import read_pose, standardised
+
+# Local files in real video formats only: a playlist could make the reader open other files or the network.
+SAFE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpeg,mpegvideo,mpegts,flv,asf,ogg",
+}
+KEEPS_LENGTH = ("mov", "matroska", "avi")  # formats whose header says how long the clip is
+BACK = (0.0, 2.0, 15.0)  # seconds before a moment at which its key frame is sought, until one is found
+MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"), (0, b"\0\0\1\xba"))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file shows: sizes in pixels as a player shows them, mean frame rate, seconds."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    duration: float
+
+
+def probe(path: Path, max_pixels: int | None = None) -> Probe:
+    """Measure a clip without decoding more than one frame.
+
+    Raises:
+        BadClip: empty, no video, larger than `max_pixels`, one frame, truncated, damaged.
+    """
+    with _opened(path, max_pixels) as (container, stream):
+        num_frames, duration = _count(container, stream)
+    with _opened(path, max_pixels) as (container, stream):
+        first = next(decoded(container, stream), None)
+        if first is None:
+            raise BadClip("damaged: no frame can be decoded")
+        height, width = read_pose(first.frame, stream).shown_size(first.frame)
+    return _plausible(Probe(num_frames, height, width, round(num_frames / duration, 3), round(duration, 6)))
+
+
+def read_frames(path: Path, num_frames: int, *rest: Any, **how: Any) -> np.ndarray:
+    """All of `stream_frames`, which see, as one array, uint8 [F,H,W,3]."""
+    stream = stream_frames(path, num_frames, *rest, **how)
+    first = next(stream)
+    frames = np.empty((num_frames, *first.shape), np.uint8)
+    for k, frame in enumerate(chain([first], stream)):
+        frames[k] = frame
+    return frames
+
+
+def stream_frames(
+    path: Path,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    resample: Literal["window", "stretch"],
+    max_pixels: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    grey: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yield RGB frames, uint8 [H,W,3], or grey ones [H,W]; frame k is the one on the screen at its moment.
+
+    The part of the file from `start` to `end` (seconds from its first frame; None: to the last) is the clip.
+    `window`: moment k / fps from its start. `stretch`: evenly from its first frame to its last, at any rate.
+    What is long before the part is not decoded.
+    Scaled to cover height x width and cropped in the centre.
+
+    Raises:
+        BadClip: as `probe`, or too short for the window.
+    """
+    moments = start + np.arange(num_frames) / fps
+    if resample == "stretch":
+        moments = np.linspace(start, _last_moment(path, max_pixels, start, end), num_frames)
+    with _frames_since(path, max_pixels, start) as (stream, frames):
+        pose, before = None, None
+        picture = np.empty(0, np.uint8)
+        for frame in on_screen(frames, moments):
+            pose = pose or read_pose(frame, stream)
+            if frame is not before:
+                picture = standardised(frame, pose, height, width, grey)
+            before = frame
+            yield picture
+
+
+def stream_all(
+    path: Path, height: int, width: int, max_pixels: int | None = None
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yield of each frame of a file when it appears, when it ends, and itself as `stream_frames` shows it."""
+    with _opened(path, max_pixels) as (container, stream):
+        pose, usual = None, 1 / float(stream.average_rate or 25)
+        for shown in decoded(container, stream):
+            pose = pose or read_pose(shown.frame, stream)
+            picture = standardised(shown.frame, pose, height, width)
+            yield shown.time, shown.time + (shown.length or usual), picture
+
+
+def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:
+    """Write RGB frames, uint8 [F,H,W,3] with even H and W, as H.264 in mp4; same frames, same bytes."""
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise ValueError(f"{path}: {height} x {width} frames: H.264 wants even sizes")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    quiet = {"fflags": "+bitexact", "movflags": "+faststart"}
+    with av.open(str(aside), "w", format="mp4", options=quiet) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        # else the bytes vary: x264's mbtree reads beside small frames, its fast paths differ between CPUs
+        stable = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1", "flags": "+bitexact"}
+        stream.options = {"crf": str(crf), **stable}
+        frames = np.ascontiguousarray(frames)
+        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+        for picture in chain(pictures, [None]):
+            container.mux(stream.encode(picture))
+    os.replace(aside, path)
+
+
+# ---- opening and counting
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, ready to decode in one thread."""
+    gc.collect(1)  # a frame whose pose was read holds itself, and its decoder's memory, in a circle
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not head:
+            raise BadClip("zero bytes")
+        container = av.open(f"file:{path}", container_options=SAFE, metadata_errors="replace")
+    except FFmpegError as error:
+        raise BadClip(_why_closed(head, error)) from None
+    except OSError as error:
+        raise BadClip(f"can't be read: {error.strerror}") from None
+    with container:
+        videos = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+        stream = next(videos, None)
+        if stream is None:
+            inside = ", ".join(s.type for s in container.streams) or "nothing"
+            raise BadClip(f"no video stream: {inside} inside")
+        codec = stream.codec_context
+        if codec is None:
+            raise BadClip("its codec is unknown here")
+        if max_pixels is not None:
+            if codec.height * codec.width > max_pixels:
+                size = f"{codec.height} x {codec.width} pixels"
+                raise BadClip(f"absurd size: {size}, clips.max_pixels is {max_pixels}")
+            codec.options = {"max_pixels": str(max_pixels)}  # the stream may say otherwise than its header
+        codec.thread_count = 1
+        yield container, stream
+
+
+def _plausible(seen: Probe) -> Probe:
+    """Refuse what only a broken header says."""
+    if max(seen.height, seen.width) > 32768:
+        raise BadClip(f"absurd size: {seen.height} x {seen.width} pixels")
+    if not 0.1 <= seen.fps <= 1000 or seen.duration > 86400:
+        raise BadClip(f"absurd rate or length: {seen.fps:g} frames per second, {seen.duration:g} s")
+    return seen
+
+
+def _why_closed(head: bytes, error: FFmpegError) -> str:
+    if error.errno == ENOMEM:
+        return "out of memory: its header asks for too much"
+    known = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
+    return "truncated: its index is missing or broken" if known else "not a video"
+
+
+def _count(container: Any, stream: Any) -> tuple[int, float]:
+    """Number of frames and seconds, from the packets' time stamps, undecoded."""
+    packets = num_frames = 0
+    first, last, last_length, reached = float("inf"), float("-inf"), 0.0, 0.0
+    for packet in read_packets(container):
+        time, length = seconds(packet), float((packet.duration or 0) * packet.time_base)
+        reached = max(reached, time + length)
+        if packet.stream_index != stream.index:
+            continue
+        packets += 1
+        if packet.is_discard:  # cut off by an edit list: stored, never shown
+            continue
+        num_frames, first = num_frames + 1, min(first, time)
+        if time >= last:
+            last, last_length = time, length
+    _check_whole(container, stream, packets, reached)
+    if num_frames < 2:
+        raise BadClip(f"{['no frame', 'one frame'][num_frames]}: nothing can move")
+    if last <= first:
+        raise BadClip("no time stamps: all frames are at one moment")
+    return num_frames, last - first + (last_length or (last - first) / (num_frames - 1))
+
+
+def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> None:
+    """Compare what is there with what the header promised."""
+    if "avi" in container.format.name:  # it counts a frame that stays on the screen as many: ask the time
+        packets = max(packets, round(reached * float(stream.average_rate or 0)))
+    if packets < 0.9 * stream.frames:
+        raise BadClip(f"truncated: {packets} of {stream.frames} frames")
+    known = container.format.name.startswith(KEEPS_LENGTH)
+    promised = (container.duration or 0) / av.time_base if known else 0
+    reached -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
+    if reached < 0.9 * promised and promised - reached > 0.5:
+        raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
+
+
+# ---- a part of a file
+
+
+@contextmanager
+def _frames_since(path: Path, max_pixels: int | None, moment: float) -> Iterator[tuple[Any, Iterator[Shown]]]:
+    """The stream and its frames, as in the whole file, from a key frame at or before a moment on."""
+    for back in BACK if moment > TICK else ():
+        with _opened(path, max_pixels) as (container, stream):
+            frames = sought(container, stream, max(0.0, moment - back))
+            first = next(frames, None)
+            if first is not None and first.time <= moment + TICK:
+                yield stream, chain([first], frames)
+                return
+    with _opened(path, max_pixels) as (container, stream):
+        yield stream, decoded(container, stream)
+
+
+def _last_moment(path: Path, max_pixels: int | None, start: float, end: float | None) -> float:
+    """When the last frame between two moments appears."""
+    if start <= TICK:
+        with _opened(path, max_pixels) as (container, stream):
+            count, duration = _count(container, stream)
+        if end is None or end >= duration - TICK:
+            return duration * (count - 1) / count
+    last, end = start, float("inf") if end is None else end - TICK
+    with _frames_since(path, max_pixels, start) as (_, frames):
+        for shown in takewhile(lambda shown: shown.time < end, frames):
+            last = max(last, shown.time)
+    return last

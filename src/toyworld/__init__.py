@@ -1,0 +1,29 @@
+"""The rendered world: tiny clips with known motion, and how each breaks or keeps the laws."""
+
+from toyworld.drawing import Clip, contact_sheet, draw_clip
+from toyworld.looks import Looks
+from toyworld.motions import MOTIONS
+from toyworld.scenes import (
+    BAD_TEACHERS,
+    CAMERAS,
+    DISTRACTORS,
+    Scene,
+    sample_scene,
+    training_scene,
+    vocabulary,
+)
+
+__all__ = [
+    "BAD_TEACHERS",
+    "CAMERAS",
+    "DISTRACTORS",
+    "MOTIONS",
+    "Clip",
+    "Looks",
+    "Scene",
+    "contact_sheet",
+    "draw_clip",
+    "sample_scene",
+    "training_scene",
+    "vocabulary",
+]

@@ -1,0 +1,99 @@
+"""`python -m toyworld`: render the toy world, and make the model that ships with the project."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motive.cli import log_to_terminal, run_app
+
+log = logging.getLogger("motive")
+app = typer.Typer(
+    name="python -m toyworld",
+    help="A rendered world of clips whose motion is known, and the tiny model that is trained on it.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class PretrainStep(StrEnum):
+    """What `motive pretrain` can make, in this order."""
+
+    vae = "vae"
+    latents = "latents"
+    transformer = "transformer"
+    package = "package"
+    card = "card"
+
+
+@app.callback()
+def start() -> None:
+    log_to_terminal()
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    num_pool: Annotated[int | None, typer.Option(min=1, help="Clips that might be trained on.")] = None,
+    num_queries_per_motion: Annotated[int | None, typer.Option(min=1, help="Clips per motion.")] = None,
+    num_heldout: Annotated[int | None, typer.Option(min=0, help="Clips to measure on.")] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Draw a world of clips with known motion."""
+    log.info("render: drawing the world into %s", out)
+    from toyworld.render import write_world
+
+    write_world(
+        out,
+        **_given(
+            num_pool=num_pool,
+            num_queries_per_motion=num_queries_per_motion,
+            num_heldout=num_heldout,
+            size=size,
+            seed=seed,
+            workers=workers,
+        ),
+    )
+
+
+@app.command()
+def pretrain(
+    step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
+    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path(
+        "models/tiny-wan"
+    ),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
+    ] = None,
+) -> None:
+    """Make the model that ships with the project: vae, latents, transformer, package, card, in this order.
+
+    A killed training goes on at its last checkpoint.
+    """
+    log.info("pretrain %s: starting", step.value)
+    from toyworld.pretrain import model_card, transformer, vae
+
+    match step:
+        case PretrainStep.vae:
+            vae.train_vae(**_given(steps=steps))
+        case PretrainStep.latents:
+            transformer.encode_latents()
+        case PretrainStep.transformer:
+            transformer.train_transformer(**_given(steps=steps))
+        case PretrainStep.package:
+            transformer.package(out)
+        case PretrainStep.card:
+            model_card.write_card(out)
+
+
+def _given(**options: object) -> dict:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+if __name__ == "__main__":
+    run_app(app)

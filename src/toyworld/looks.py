@@ -1,0 +1,110 @@
+"""What a clip looks like apart from its motion: shape, colour, texture and background."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from toyworld.shapes import SHAPES, TEXTURES
+
+RGB = tuple[int, int, int]
+
+COLOURS: dict[str, RGB] = {
+    "red": (214, 40, 40),
+    "orange": (240, 130, 20),
+    "yellow": (245, 205, 30),
+    "green": (40, 150, 60),
+    "teal": (10, 140, 140),
+    "blue": (35, 80, 200),
+    "purple": (120, 50, 170),
+    "pink": (235, 90, 160),
+    "brown": (120, 70, 35),
+    "black": (25, 25, 30),
+    "white": (250, 250, 250),
+    "gray": (110, 115, 120),
+}
+ACCENTS: tuple[RGB, ...] = ((252, 248, 240), (30, 28, 40))
+# A background runs between two near colours, so that it stays smooth for a small autoencoder.
+PALETTES: dict[str, tuple[RGB, RGB]] = {
+    "white": ((242, 242, 240), (214, 216, 220)),
+    "gray": ((176, 180, 184), (140, 144, 150)),
+    "dark": ((52, 54, 66), (30, 32, 44)),
+    "blue": ((172, 206, 238), (126, 170, 214)),
+    "green": ((186, 220, 176), (142, 188, 136)),
+    "pink": ((246, 206, 212), (224, 168, 182)),
+    "sand": ((238, 220, 180), (214, 190, 142)),
+    "purple": ((206, 190, 232), (168, 148, 206)),
+}
+BACKGROUNDS = ("plain", "vertical", "horizontal", "radial", "floor", "blobs", "bands")
+TELLING_BACKGROUNDS = ("floor", "blobs", "bands", "radial")  # in which a moving camera can be seen
+# A ball that slides would be a bad teacher of rolling.
+FITTING_SHAPES = {
+    "roll": ("disc", "ring"),
+    "slide": tuple(name for name in SHAPES if name not in ("disc", "ring", "ellipse")),
+}
+MARKED_TEXTURES = tuple(name for name in TEXTURES if name != "solid")  # in which a rotation can be seen
+CONTRAST, ACCENT_CONTRAST = 28.0, 18.0  # CIE Lab distances from the background
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Appearance of one clip; `grain` seeds the small details of the background."""
+
+    shape: str
+    colour: str
+    accent: RGB
+    texture: str
+    texture_angle: float
+    radius: float
+    background: str
+    palette: str
+    grain: int
+
+
+def lab(colour: RGB) -> np.ndarray:
+    """CIE Lab coordinates [3] of an 8-bit RGB colour."""
+    return cv2.cvtColor(np.array([[colour]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
+
+
+def contrast(colour: RGB, palette: str) -> float:
+    """Smallest Lab distance between a colour and the two ends of a palette."""
+    return min(float(np.linalg.norm(lab(colour) - lab(end))) for end in PALETTES[palette])
+
+
+def matching_palettes(colour: str, accent: RGB, texture: str) -> list[str]:
+    """Names of the palettes before which the object's colours stand out."""
+    plain = texture == "solid"
+    return [
+        name
+        for name in PALETTES
+        if contrast(COLOURS[colour], name) > CONTRAST and (plain or contrast(accent, name) > ACCENT_CONTRAST)
+    ]
+
+
+def sample_looks(
+    rng: np.random.Generator, motion: str | None, moving_camera: bool, plain: bool = False
+) -> Looks:
+    """Random looks that show the motion: a wheel is round, what turns is marked, a pan has a background."""
+    turning = motion in ("roll", "spin")
+    shape = str(rng.choice(FITTING_SHAPES.get(motion or "", SHAPES)))
+    texture = str(rng.choice(MARKED_TEXTURES if turning else TEXTURES))
+    colour = str(rng.choice(list(COLOURS)))
+    # The accent far from the colour in lightness: stripes of two like colours would not be seen.
+    accent = ACCENTS[0] if lab(COLOURS[colour])[0] < 60 else ACCENTS[1]
+    backgrounds = ("plain",) if plain else TELLING_BACKGROUNDS if moving_camera else BACKGROUNDS
+    return Looks(
+        shape=shape,
+        colour=colour,
+        accent=accent,
+        texture=texture,
+        texture_angle=float(rng.uniform(0, np.pi)),
+        radius=float(rng.uniform(9.5, 13)),
+        background=str(rng.choice(backgrounds)),
+        palette=str(rng.choice(matching_palettes(colour, accent, texture))),
+        grain=int(rng.integers(2**31)),
+    )
+
+
+def before_telling_background(looks: Looks) -> Looks:
+    """The same looks on a background that shows the camera: a pan over a plain wall is a slide."""
+    return looks if looks.background in TELLING_BACKGROUNDS else replace(looks, background="blobs")

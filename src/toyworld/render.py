@@ -1,0 +1,213 @@
+"""Writes the rendered world: pool, queries and held-out clips as real videos, the truth beside them."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import numpy as tensors
+
+from motive.video.reading import write_video
+from motive.workers.deal import deal
+from toyworld.drawing import Clip, draw_clip
+from toyworld.motions import MOTIONS
+from toyworld.scenes import BAD_TEACHERS, CAMERAS, FAKES, Scene, sample_scene
+
+VERSION = 1  # raise it when the same arguments come to mean other clips
+PARTS = ("pool", "queries", "heldout")
+# Share of the pool and the kinds that divide it evenly.
+POOL: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.45, MOTIONS),
+    (0.05, ("moving_object_moving_camera",)),
+    (0.15, ("static",)),
+    (0.15, CAMERAS),
+    (0.20, BAD_TEACHERS),
+)
+RATES = (12, 16, 24, 30)
+DURATIONS = (1.6, 4.0)
+CLIPS_AT_ONCE = 8
+
+
+class Order(NamedTuple):
+    """One clip to render: which scene, from which seed, and in whose looks."""
+
+    part: str
+    name: str
+    kind: str
+    seed: tuple[int, int, int]
+    size: tuple[int, int]
+    motion: str | None = None
+    looks_of: "Order | None" = None
+
+
+class Take(NamedTuple):
+    """A scene and how it is filmed."""
+
+    scene: Scene
+    fps: int
+    num_frames: int
+
+
+class Truth(NamedTuple):
+    """What is known of a clip: mask bool [F,H,W], camera f32 [F,2,3], flow f16 [F,2,H,W] px from f-1 to f."""
+
+    mask: NDArray[np.bool_]
+    camera: NDArray[np.float32]
+    flow: NDArray[np.float16]
+
+
+def write_world(
+    out: Path,
+    *,
+    num_pool: int = 1000,
+    num_queries_per_motion: int = 5,
+    num_heldout: int = 200,
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+    query_look_share: float = 0.25,
+    workers: int = 1,
+) -> None:
+    """Render the three parts into `out`; a render that was killed goes on where it stopped.
+
+    Raises:
+        ValueError: `out` holds a world of other arguments, or the size is odd, which H.264 cannot store.
+    """
+    if size[0] % 2 or size[1] % 2:
+        raise ValueError(f"the frame {size[0]}x{size[1]} has an odd side: H.264 halves it for colour")
+    asked = {
+        "version": VERSION,
+        "num_pool": num_pool,
+        "num_queries_per_motion": num_queries_per_motion,
+        "num_heldout": num_heldout,
+        "size": list(size),
+        "seed": seed,
+        "query_look_share": query_look_share,
+    }
+    done, begun = out / "world.json", out / "world.json.part"
+    for record in (done, begun):
+        if record.is_file() and json.loads(record.read_text()) != asked:
+            raise ValueError(f"{record} is of other arguments: delete {out} or choose another folder")
+    if done.is_file():
+        return
+    write(begun, json.dumps(asked, indent=2).encode() + b"\n")
+    queries = list(order_queries(num_queries_per_motion, size, seed))
+    orders = [
+        *order_pool(num_pool, queries, query_look_share, size, seed),
+        *queries,
+        *order_heldout(num_heldout, size, seed),
+    ]
+    missing = [order for order in orders if not video_path(out, order).is_file()]
+    chunks = (missing[i : i + CLIPS_AT_ONCE] for i in range(0, len(missing), CLIPS_AT_ONCE))
+    deal(partial(render, out=out), chunks, workers, len(missing), "world")
+    for part in PARTS:
+        write_tables(out / part, [order for order in orders if order.part == part])
+    os.replace(begun, done)
+
+
+def order_queries(per_motion: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
+    """The query clips, motion by motion."""
+    for index in range(per_motion * len(MOTIONS)):
+        motion, number = MOTIONS[index // per_motion], index % per_motion
+        yield Order("queries", f"{motion}_{number:02d}", motion, (seed, 1, index), size, motion)
+
+
+def order_heldout(count: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
+    """The held-out clips, the motions in turn."""
+    for index in range(count):
+        motion, number = MOTIONS[index % len(MOTIONS)], index // len(MOTIONS)
+        yield Order("heldout", f"{motion}_{number:03d}", motion, (seed, 2, index), size, motion)
+
+
+def pool_kinds(count: int) -> list[str]:
+    """The kind of each of `count` pool clips, sorted by group, every group's kinds in turn."""
+    ends = np.rint(np.cumsum([0, *(share for share, _ in POOL)]) * count).astype(int)
+    sizes = np.diff(ends)
+    return [kinds[i % len(kinds)] for (_, kinds), size in zip(POOL, sizes, strict=True) for i in range(size)]
+
+
+def order_pool(
+    count: int, queries: list[Order], look_share: float, size: tuple[int, int], seed: int
+) -> Iterator[Order]:
+    """The pool clips in an order, and under names, that do not give their kind away."""
+    rng = np.random.default_rng((seed, 3))
+    kinds = [str(kind) for kind in rng.permutation(pool_kinds(count))]
+    distractors = [index for index, kind in enumerate(kinds) if kind not in MOTIONS]
+    alike = rng.permutation(distractors)[: round(look_share * len(distractors)) if queries else 0]
+    alike = set(alike.tolist())
+    for index, kind in enumerate(kinds):
+        motion, model = kind if kind in MOTIONS else None, None
+        if index in alike:
+            # One that moves wears the looks of a query of its motion: a ball rolls, a square does not.
+            shown = FAKES.get(kind, MOTIONS)
+            model = queries[rng.choice([i for i, query in enumerate(queries) if query.kind in shown])]
+            motion = None if kind == "static" or kind in CAMERAS else model.kind
+        yield Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size, motion, model)
+
+
+def take(order: Order) -> Take:
+    """The scene of an order and its rate and length, which depend on its seed alone."""
+    rng = np.random.default_rng(order.seed)
+    looks = take(order.looks_of).scene.looks if order.looks_of else None
+    scene = sample_scene(rng, order.kind, order.motion, looks, order.size, plain=order.part == "queries")
+    fps = int(rng.choice(RATES))
+    return Take(scene, fps, round(float(rng.uniform(*DURATIONS)) * fps))
+
+
+def video_path(out: Path, order: Order) -> Path:
+    """Where an order's video goes."""
+    return out / order.part / f"{order.name}.mp4"
+
+
+def render(orders: list[Order], out: Path) -> int:
+    """Draw and write clips; the video comes last, so that a clip whose video is there is complete."""
+    for order in orders:
+        scene, fps, num_frames = take(order)
+        clip, path = draw_clip(scene, num_frames, fps), video_path(out, order)
+        write(path.parent / "truth" / f"{order.name}.safetensors", truth_bytes(clip))
+        write_video(path, clip.frames, float(fps))
+    return len(orders)
+
+
+def truth_bytes(clip: Clip) -> bytes:
+    """A clip's truth as safetensors; the mask packed to bits along its rows."""
+    mask = np.packbits(clip.mask, axis=-1)
+    return tensors.save({"mask": mask, "camera": np.ascontiguousarray(clip.camera), "flow": clip.flow})
+
+
+def read_truth(path: Path) -> Truth:
+    """The truth written beside a clip."""
+    stored = tensors.load_file(path)
+    width = stored["flow"].shape[-1]
+    return Truth(np.unpackbits(stored["mask"], -1, width).astype(bool), stored["camera"], stored["flow"])
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file aside and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    os.replace(aside, path)
+
+
+def write_tables(folder: Path, orders: list[Order]) -> None:
+    """Write what a user may know of a part's clips and, beside it, what is true of them."""
+    metadata, labels = [], []
+    for order in orders:
+        scene, fps, num_frames = take(order)
+        file = {"file_name": f"{order.name}.mp4"}
+        motion = {} if order.part == "pool" else {"motion": order.motion}
+        metadata.append({**file, "caption": scene.caption, **motion})
+        model = f"{order.looks_of.name}.mp4" if order.looks_of else None
+        truth = {"kind": order.kind, "motion": scene.motion, "looks_of_query": model}
+        labels.append({**file, **truth, "fps": fps, "duration": num_frames / fps})
+    write(folder / "truth" / "labels.jsonl", lines(labels))
+    write(folder / "metadata.jsonl", lines(metadata))
+
+
+def lines(rows: list[dict]) -> bytes:
+    """Rows as JSON, one a line."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -1,0 +1,207 @@
+"""Scenes: a look, a motion and a camera drawn at random, with the caption a clip would wear."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from toyworld import cameras, motions, staging
+from toyworld.looks import COLOURS, PALETTES, Looks, before_telling_background, sample_looks
+from toyworld.motions import MOTIONS, Law, Point
+from toyworld.shapes import SHAPES, TEXTURES
+
+CAMERAS = ("camera_pan", "camera_zoom", "camera_shake")
+# Each bad teacher and the motions it can fake.
+FAKES: dict[str, tuple[str, ...]] = {
+    "hover_then_drop": ("free_fall", "bounce"),
+    "constant_speed_fall": ("free_fall",),
+    "sliding_roll": ("roll",),
+    "teleport": MOTIONS,
+    "jitter": MOTIONS,
+    "time_reversed": ("bounce", "free_fall", "explode", "slide", "roll"),
+}
+BAD_TEACHERS = tuple(FAKES)
+DISTRACTORS = ("static", *CAMERAS, "moving_object_moving_camera", *BAD_TEACHERS)
+
+VERBS = {
+    "compress": "is squashed flat",
+    "bounce": "bounces",
+    "roll": "rolls",
+    "explode": "explodes into pieces",
+    "float": "floats up",
+    "free_fall": "falls",
+    "slide": "slides",
+    "spin": "spins in place",
+    "stretch": "stretches out",
+    "swing": "swings on a string",
+}
+CAMERA_VERBS = {"camera_pan": "pans", "camera_zoom": "zooms", "camera_shake": "shakes"}
+NOUNS = {"disc": "ball", "ellipse": "oval", "capsule": "pill"}
+# What grows or flies apart must start smaller to stay inside the frame.
+LARGEST_RADIUS = {
+    "compress": 11.5,
+    "stretch": 11.0,
+    "swing": 11.0,
+    "free_fall": 11.5,
+    "bounce": 11.0,
+    "float": 11.5,
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip as a function of time: a law for its pieces and one for the camera, in a 64x64 world."""
+
+    kind: str
+    motion: str | None
+    caption: str
+    looks: Looks
+    radius: float
+    law: Law
+    camera: Law
+    size: tuple[int, int]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The numbers behind the object's law and the camera's."""
+        return {"law": self.law.keywords, "camera": self.camera.keywords}
+
+    @property
+    def sites(self) -> tuple[Point, ...]:
+        """Object pixels around which the object breaks into pieces; one for a whole object."""
+        return innermost(self.law).keywords.get("sites", ((0.0, 0.0),))
+
+    @property
+    def pivot(self) -> Point | None:
+        """World pixel from which a pendulum's string hangs."""
+        return innermost(self.law).keywords.get("pivot")
+
+
+def innermost(law: Law) -> Law:
+    """The true law within a bad teacher's."""
+    while "law" in law.keywords:
+        law = law.keywords["law"]
+    return law
+
+
+def sample_camera(rng: np.random.Generator, kind: str, share: float = 1.0) -> Law:
+    """A camera that moves as its kind says, by a share of the full strength."""
+    rate = float(rng.uniform(0.9, 1.3))
+    match kind:
+        case "camera_pan":
+            angle, reach = rng.uniform(0, 2 * np.pi), share * rng.uniform(13, 18)
+            aside, down = float(reach * np.cos(angle)), float(reach * np.sin(angle))
+            return partial(cameras.pan, reach=(aside, down), rate=rate)
+        case "camera_zoom":
+            reach = share * staging.sign(rng) * rng.uniform(0.28, 0.42)
+            return partial(cameras.zoom, reach=float(reach), rate=rate)
+        case "camera_shake":
+            return partial(
+                cameras.shake,
+                reach=tuple(map(tuple, (share * rng.normal(0, 1.3, (4, 2))).tolist())),
+                tilt=tuple((share * rng.normal(0, 0.02, 4)).tolist()),
+                rates=tuple(rng.uniform(8, 24, 4).tolist()),
+                phases=tuple(rng.uniform(0, 2 * np.pi, 4).tolist()),
+            )
+    return partial(cameras.still)
+
+
+def describe_object(looks: Looks) -> str:
+    """Colour, texture and shape in words, without an article."""
+    texture = () if looks.texture == "solid" else (looks.texture,)
+    return " ".join((looks.colour, *texture, NOUNS.get(looks.shape, looks.shape)))
+
+
+def describe_place(looks: Looks) -> str:
+    """The background in words."""
+    floor = looks.background == "floor"
+    return f"on a {looks.palette} floor" if floor else f"in front of a {looks.palette} wall"
+
+
+def article(words: str) -> str:
+    """The words with the article they need."""
+    return f"{'an' if words[0] in 'aeio' else 'a'} {words}"
+
+
+def caption(motion: str | None, camera: str | None, looks: Looks) -> str:
+    """What a captioner that trusts its eyes would say of a motion and a camera over these looks."""
+    thing, place = describe_object(looks), describe_place(looks)
+    if motion is None and camera:
+        return f"the camera {CAMERA_VERBS[camera]} over a resting {thing} {place}"
+    words = f"{article(thing)} {VERBS[motion] if motion else 'rests'} {place}"
+    return f"{words} while the camera {CAMERA_VERBS[camera]}" if camera else words
+
+
+def vocabulary() -> list[str]:
+    """All words that captions are made of, sorted."""
+    names = " ".join((*COLOURS, *PALETTES, *TEXTURES, *SHAPES, *NOUNS.values(), *VERBS.values()))
+    frame = "a an the camera over resting rests on in front of floor wall while"
+    words = {*names.split(), *frame.split(), *CAMERA_VERBS.values()}
+    return sorted(words - set(NOUNS) - {"solid"})
+
+
+def centred_rest(rng: np.random.Generator, camera: Law) -> Law:
+    """An object at rest that the camera keeps in the frame: a pan starts on the far side of it."""
+    reach = np.array(camera.keywords["reach"]) if camera.func is cameras.pan else np.zeros(2)
+    x, y = np.array(staging.middle(rng)) - reach / 2
+    return partial(motions.rest, centre=(float(x), float(y)))
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    kind: str,
+    motion: str | None = None,
+    looks: Looks | None = None,
+    size: tuple[int, int] = (64, 64),
+    plain: bool = False,
+) -> Scene:
+    """A random scene of a kind from `MOTIONS` or `DISTRACTORS`, perhaps with the motion it shows or fakes."""
+    motion = choose_motion(rng, kind, motion)
+    camera_kind = choose_camera(rng, kind)
+    drawn = sample_looks(rng, motion, camera_kind is not None, plain)
+    looks = drawn if looks is None else looks
+    if camera_kind:
+        looks = before_telling_background(looks)
+    radius = min(looks.radius, LARGEST_RADIUS.get(motion or kind, np.inf))
+    body = staging.body_of(looks.shape, radius)
+    camera = sample_camera(rng, camera_kind or "still", 0.6 if motion else 1.0)
+    if motion:
+        law = staging.STAGES[motion](rng, body)
+        law = staging.spoil(rng, kind, law, body) if kind in FAKES else law
+    else:
+        law = staging.stage_rest(rng, body) if kind == "static" else centred_rest(rng, camera)
+    return Scene(kind, motion, caption(motion, camera_kind, looks), looks, radius, law, camera, size)
+
+
+def choose_motion(rng: np.random.Generator, kind: str, motion: str | None) -> str | None:
+    """The motion a scene of this kind shows or fakes, the wanted one if it can."""
+    if kind in MOTIONS:
+        choices: tuple[str, ...] = (kind,)
+    elif kind in FAKES:
+        choices = FAKES[kind]
+    elif kind in DISTRACTORS:
+        choices = MOTIONS if kind == "moving_object_moving_camera" else ()
+    else:
+        raise ValueError(f"unknown kind {kind!r}")
+    if motion is not None and motion not in choices:
+        raise ValueError(f"a {kind} scene cannot show {motion!r}")
+    if not choices:
+        return None
+    return motion or str(rng.choice(choices))
+
+
+def choose_camera(rng: np.random.Generator, kind: str) -> str | None:
+    """The moving camera of a scene of this kind, if it has one."""
+    if kind == "moving_object_moving_camera":
+        return str(rng.choice(CAMERAS))
+    return kind if kind in CAMERAS else None
+
+
+def training_scene(
+    rng: np.random.Generator, physical_share: float, size: tuple[int, int] = (64, 64)
+) -> Scene:
+    """A scene to pretrain on: physical with a probability, else static 40 %, camera 30 %, bad 30 %."""
+    if rng.random() < physical_share:
+        return sample_scene(rng, str(rng.choice(MOTIONS)), size=size)
+    group = (("static",), CAMERAS, BAD_TEACHERS)[rng.choice(3, p=(0.4, 0.3, 0.3))]
+    return sample_scene(rng, str(rng.choice(group)), size=size)

@@ -1,0 +1,119 @@
+"""A small project whose results are there, for tests of what MLflow is told. Its store is a real sqlite."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from motive.recording import store as tracking
+from testing.tiny import ROOT
+
+CLIP_IDS = ["aa", "bb", "cc", "dd"]
+CAPTIONS = ["a ring", "a | <b>box</b>", "|" * 10_000, "a [cat](http://x)"]
+
+
+def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> None:
+    """The files of docs/data.md that `track` reads, for four clips."""
+    params = (ROOT / "params.yaml").read_text().replace("strategy: motive ", f"strategy: {strategy} ")
+    (folder / "params.yaml").write_text(params)
+    data = folder / "data"
+    for part in ("pool", "queries", "heldout"):
+        clips = {"clip_id": CLIP_IDS, "video": [f"{name}.mp4" for name in CLIP_IDS], "duration": 1.3}
+        write(data / part / "clips/clips.parquet", pd.DataFrame(clips | {"caption": CAPTIONS}))
+        write(
+            data / part / "clips/failures.parquet",
+            pd.DataFrame({"file": ["x.mp4"], "reason": ["zero bytes"]}),
+        )
+        stats = {"clip_id": CLIP_IDS, "coverage": 0.25, "motion": 3.0, "still": [True, False, False, False]}
+        write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats | {"own_motion": 2.0}))
+        write(data / part / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
+        write(data / part / "masks/overlay.png", b"png")
+    ranking = {"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "ok": True}
+    ranking["influence"] = [-0.1, 0.0, 0.1, 0.2]
+    write(data / "attribution/ranking.parquet", pd.DataFrame(ranking))
+    write(data / "curation/subset.parquet", pd.DataFrame({"clip_id": ["dd"], "rank": [0], "why": [strategy]}))
+    losses = pd.DataFrame({"step": np.arange(250), "loss": np.linspace(1, loss, 250), "learning_rate": 1e-5})
+    write(data / "finetuning/losses.parquet", losses)
+    write(data / "finetuning/training.json", {"num_steps": 250, "method": "full"})
+    write(data / "finetuning/transformer/config.json", {"num_layers": 2})
+    write(data / "evaluation/metrics.json", {"heldout_motion_loss_tuned": loss, "num_selected": 1})
+    for which in ("base", "tuned"):
+        write(data / f"evaluation/videos/{which}/a-0.mp4", b"mp4")
+    write_lock(folder, strategy)
+
+
+def write(path: Path, content: pd.DataFrame | dict | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, pd.DataFrame):
+        content.to_parquet(path)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def write_lock(folder: Path, strategy: str) -> None:
+    def stage(deps: list[str], outs: list[str], **params: str) -> dict:
+        return {
+            "cmd": "motive",
+            "deps": [{"path": path, "md5": f"{'d' * 32}.dir"} for path in deps],
+            "params": {"params.yaml": params},
+            "outs": [{"path": path, "md5": f"{len(path):032x}.dir"} for path in outs],
+        }
+
+    stages = {
+        f"clips@{part}": stage([f"data/world/{part}"], [f"data/{part}/clips"]) for part in ("pool", "queries")
+    }
+    stages |= {"masks@pool": stage(["data/pool/clips"], ["data/pool/masks"])}
+    stages |= {"attribution": stage(["data/pool/clips", "data/queries/clips"], ["data/attribution"])}
+    stages |= {
+        "curation": stage(["data/attribution", "data/pool/masks"], ["data/curation"], strategy=strategy)
+    }
+    stages |= {"finetuning": stage(["data/curation"], ["data/finetuning"])}
+    stages |= {
+        "evaluation": stage(["data/finetuning"], ["data/evaluation/videos", "data/evaluation/metrics.json"])
+    }
+    stages |= {"clips@old": stage(["data/world/old"], ["data/old/clips"])}
+    with (folder / "dvc.lock").open("w") as file:
+        YAML(typ="safe").dump({"schema": "2.0", "stages": stages}, file)
+
+
+def parents(folder: Path, experiment: str = "motive") -> list:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return client.search_runs([found.experiment_id], f"tags.`{tracking.KEY}` != ''", order_by=["start_time"])
+
+
+def runs_of(folder: Path) -> list:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name("motive")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory) -> Path:
+    """An empty sqlite store as the project makes it, once: it takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        tracking.tracking_uri("")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch, mlflow_store) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(mlflow_store, folder)
+    write_project(folder)
+    monkeypatch.chdir(folder)
+    return folder
