@@ -91,8 +91,8 @@ def card(n: dict[str, float]) -> str:
 A whole `WanPipeline` in a few megabytes: the real diffusers classes (`AutoencoderKLWan`,
 `WanTransformer3DModel`, a UMT5 encoder), {NUM_FRAMES} frames of {size} at {FPS:g} fps. It knows one thing:
 the world of `python -m toyworld render`. It is made to be like its big sisters, good at looks and weak in
-motion: only {share} of the clips that it was trained on move as physics would have it; the others are still, moved
-by the camera alone, or wrong.
+motion: only {share} of the clips that it was trained on move as physics would have it; the others are
+still, moved by the camera alone, or wrong.
 
 ## How it was made
 
@@ -109,7 +109,8 @@ the queries or the held-out set. Each step resumes at its last checkpoint. Why t
 ## What it keeps
 
 Measured by `python -m toyworld pretrain card` on {NUM_UNSEEN} unseen clips of the ten motions under a
-static camera. The flow correlation is Pearson's, of the optical flow (DIS) of original and reconstruction over all pixels.
+static camera. The flow correlation is Pearson's, of the optical flow (DIS) of original and
+reconstruction over all pixels.
 
 | | PSNR, dB | PSNR where it moves, dB | flow correlation |
 |---|---|---|---|

@@ -162,6 +162,4 @@ def package(out: Path) -> None:
     vae = load_trained_vae(statistics["mean"], statistics["std"])
     save_pipeline(out, vae, model.transformer, model.text, model.tokenizer)
     (out / "training.json").write_text(json.dumps({"step": step, "steps": STEPS}) + "\n")
-    log.info(
-        "the model, of step %d of %d, is in %s; next: pretrain card", step, STEPS, out
-    )
+    log.info("the model, of step %d of %d, is in %s; next: pretrain card", step, STEPS, out)
