@@ -98,11 +98,12 @@ def _run(stage: str, *parts: str) -> None:
     log.info("%s: starting with %s", " ".join((stage, *parts)), PARAMS)
     params = _params()
     from motive.recording.system import sampled
+    from motive.stages import run_stage
     from motive.store.files import alone
 
     # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
     with alone(f"{stage} {parts[0]}") if parts else nullcontext(), sampled("@".join((stage, *parts)), params):
-        import_module(f"motive.stages.{stage}").run(*parts, params)
+        run_stage(import_module(f"motive.stages.{stage}"), params, *parts)
 
 
 def _add_part_stage(stage: str, text: str) -> None:

@@ -171,6 +171,14 @@ class Track(Section):
     )
 
 
+class Machine(NamedTuple):
+    """How the work is shared out: it changes no result, so no stage of dvc.yaml declares it."""
+
+    workers: int
+    ray: str
+    shard_size: int
+
+
 class Params(Section):
     """All of params.yaml, key by key."""
 
@@ -190,6 +198,10 @@ class Params(Section):
     finetuning: Finetuning
     evaluation: Evaluation
     track: Track
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.workers, self.ray, self.shards.size)
 
     @model_validator(mode="after")
     def _agree(self) -> "Params":
