@@ -9,7 +9,7 @@ from motive.params import Params
 def run_stage(stage: ModuleType, params: Params, *split: str) -> None:
     """Run a stage on a split (none where the splits meet), with the sections that its `run` names.
 
-    A stage that named a section which dvc.yaml does not declare would keep stale results: a test compares them.
+    A section that dvc.yaml does not declare would leave stale results behind: a test compares them.
     """
     wanted = [name for name in inspect.signature(stage.run).parameters if name != "split"]
     if "params" in wanted:  # goes when the last stage names its sections
