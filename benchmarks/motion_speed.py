@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from benchmarks.peak_memory import clips_command, peak_mb, write_long_film, write_params
+from motive import per_clip
 from motive.params import Params
 from motive.stages import optical_flow
 from motive.trackers.interface import load_tracker
@@ -93,7 +94,13 @@ def stage_all(settings: dict[str, Any]) -> None:
     """Every piece once, as the stage does it: camera, residual and coarse grid too."""
     tracker = load_tracker(settings)
     for part in PARTS:
-        optical_flow.track(frames_of(part, grey=True), tracker, settings, float(SIZE["fps"]))
+        per_clip.optical_flow(
+            frames_of(part, grey=True),
+            tracker,
+            reference=settings["reference"],
+            stride=settings["stride"],
+            fps=float(SIZE["fps"]),
+        )
 
 
 def pieces() -> list[tuple[str, float]]:

@@ -34,7 +34,7 @@ INPUTS = {
         2.7, "docs/benchmarks.md: DIS 27 ms a pair, camera 3, grid 2; 80 pairs, and decoding"
     ),
     "mask_core_seconds": Input(
-        0.42, "masks.mask_clip on random vectors, 81 frames of 60x104, once on one core"
+        0.42, "per_clip.motion_mask on random vectors, 81 frames of 60x104, once on one core"
     ),
     "cores_per_gpu": Input(8, "an assumption"),
     "latent_mb": Input(16 * 21 * 60 * 104 * 2 / 1e6, "float16, 16 channels, 21 latent frames of 60x104"),

@@ -34,7 +34,7 @@ def params_of(**sections: dict) -> Params:
 
 
 def forget_models() -> None:
-    for cached in (latents._models, sketches.load, tuned.frozen_transformer, tuned.sampler):
+    for cached in (latents.load, sketches.load, tuned.frozen_transformer, tuned.sampler):
         cached.cache_clear()
 
 

@@ -289,7 +289,7 @@ def project(models: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     ids = write_part_of_clips("pool", ["rolls", "spins"])
     write_masks("pool", {one: torch.ones(SHAPES[name][1:]) for one in ids})
-    caches = (latents._models, sketches.load, tuned.frozen_transformer)
+    caches = (latents.load, sketches.load, tuned.frozen_transformer)
     yield small_params(
         model={"path": str(models / name)},
         clips={"num_frames": 9, "height": 64, "width": 64, "resample": "stretch"},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from motive import per_clip
 from motive.clips.table import read_clips, write_clips
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
 from motive.maths.packing import unit, unpack
@@ -184,7 +185,7 @@ def test_nothing_but_clips_that_failed_gets_through(copy):
 def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sketched, copy, monkeypatch):
     """As an overflow in a half-precision backward pass would be."""
     bad = list(tensors_of(POOL / "latents"))[1]
-    whole, calls = sketches.sketch_gradient, []
+    whole, calls = per_clip.sketch_gradient, []
 
     def broken(*arguments: Any, **named: Any) -> torch.Tensor:
         calls.append(1)
@@ -192,7 +193,7 @@ def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sk
         return torch.full_like(found, torch.inf) if len(calls) == 3 else found  # of two noise levels each
 
     shutil.rmtree(".motive/work/sketches")
-    monkeypatch.setattr(sketches, "sketch_gradient", broken)
+    monkeypatch.setattr(per_clip, "sketch_gradient", broken)
     sketches.run("pool", params_of())
     failures = read_table(POOL / "sketches/failures.parquet")
     assert failures["clip_id"].tolist() == [bad]

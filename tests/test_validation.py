@@ -69,7 +69,7 @@ def params_of() -> Params:
 
 
 def forget_models() -> None:
-    for cached in (latents._models, retraining._base, retraining._clips):
+    for cached in (latents.load, retraining._base, retraining._clips):
         cached.cache_clear()
 
 

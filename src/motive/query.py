@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from motive import per_clip
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.images.motion import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
@@ -20,7 +21,7 @@ from motive.stages import attribution, latents, masks, optical_flow, sketches
 from motive.store.recipes import Recipe, deciding, differences
 from motive.store.shards import read_manifest
 from motive.trackers.interface import load_tracker
-from motive.video.reading import BadClip, stream_frames
+from motive.video.reading import BadClip, read_frames, stream_frames
 
 log = logging.getLogger("motive")
 POOL = Path("data/pool")
@@ -39,7 +40,7 @@ def query(video: Path, caption: str, params: Params) -> pd.DataFrame:
     for recipe in (flow_recipe, mask_recipe, works[0].recipe, works[1].recipe):
         _check_same(recipe)
     try:
-        stored = _sketch(video, caption, params, mask_recipe, *works)
+        stored = _sketch(video, caption, params, works[1])
     except (BadClip, FloatingPointError) as error:
         raise ValueError(f"{video}: {error}") from None
     return _ranked(stored["sketch"], params)
@@ -54,21 +55,30 @@ def _check_same(recipe: Recipe) -> None:
         )
 
 
-def _sketch(
-    video: Path, caption: str, params: Params, mask_recipe: Recipe, encode: latents.Work, work: sketches.Work
-) -> dict[str, torch.Tensor]:
-    """Optical flow, mask, latent, gradient of one video, by the stages' own functions."""
+def _sketch(video: Path, caption: str, params: Params, work: sketches.Work) -> dict[str, torch.Tensor]:
+    """Optical flow, mask, latent, gradient of one video."""
     if not video.is_file():
         raise BadClip("there is no such file")
-    settings, standard = params.optical_flow.model_dump(), params.clips.model_dump(include=STANDARD)
-    grey = settings["tracker"] == "dis"
-    frames = stream_frames(video, **standard, grey=grey)
-    flow = optical_flow.track(frames, load_tracker(settings), settings, params.clips.fps)
-    mask, label = masks.mask_clip(flow, mask_recipe)["mask"], LABELS[int(flow["label"])]
+    settings = params.optical_flow
+    standard = params.clips.model_dump(include=STANDARD)
+    flow = per_clip.optical_flow(
+        stream_frames(video, **standard, grey=settings.tracker == "dis"),
+        load_tracker(settings.model_dump()),
+        reference=settings.reference,
+        stride=settings.stride,
+        fps=params.clips.fps,
+    )
+    mask = per_clip.motion_mask(flow, **masks.mask_settings(params))["mask"]
+    label = LABELS[int(flow["label"])]
     if not mask.any():
         raise BadClip(f"nothing moves in it but the camera ({label}): see masks.camera and masks.floor")
     log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), label)
-    clip = latents.encode_clip(encode, video, {}, caption)
+    clip = per_clip.encode_clip(
+        read_frames(video, **standard),
+        caption,
+        **latents.load(params.model.path, params.model.dtype, params.model.device),
+        max_tokens=params.latents.max_tokens,
+    )
     precise = replace(work, settings=work.settings | {"storage": "float32"})
     return sketches.sketch_clip(precise, clip["latent"], clip["text"], mask)
 

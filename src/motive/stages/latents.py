@@ -6,11 +6,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from motive import per_clip
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.params import Params
-from motive.store.shards import Recipe, Tensors, pending, publish, summarise, write_part
+from motive.store.shards import Recipe, pending, publish, summarise, write_part
 from motive.video.reading import BadClip, read_frames
 from motive.workers.deal import deal
 
@@ -62,8 +63,11 @@ def make_work(params: Params) -> Work:
 
 
 @lru_cache(maxsize=1)
-def _models(path: str, dtype: str, device: str) -> tuple[Any, Any, Any]:
-    return backbones.load_vae(path, device), *backbones.load_text_encoder(path, dtype, device)
+def load(path: str, dtype: str, device: str) -> dict[str, Any]:
+    """The frozen models that `per_clip.encode_clip` is given."""
+    vae = backbones.load_vae(path, device)
+    tokenizer, text_encoder = backbones.load_text_encoder(path, dtype, device)
+    return {"vae": vae, "tokenizer": tokenizer, "text_encoder": text_encoder}
 
 
 def encode_chunk(work: Work, chunk: Chunk) -> int:
@@ -75,22 +79,13 @@ def encode_chunk(work: Work, chunk: Chunk) -> int:
                 f"clip {clip_id}: {file} is missing; bring it back, or run the clips stage again"
             )
         try:
-            done[clip_id] = encode_clip(work, Path(file), span, caption)
-        except BadClip as error:
+            done[clip_id] = per_clip.encode_clip(
+                read_frames(Path(file), **work.frames, **span),
+                caption,
+                **load(*work.model),
+                max_tokens=work.max_tokens,
+            )
+        except (BadClip, FloatingPointError) as error:
             failures[clip_id] = str(error)
     write_part(work.recipe, done, failures)
     return len(chunk)
-
-
-def encode_clip(work: Work, file: Path, span: dict[str, Any], caption: str) -> Tensors:
-    """`latent` f16 [C,T,h,w] and `text` bf16 [S,E] of one clip.
-
-    Raises:
-        BadClip: it can't be decoded, or the VAE makes no numbers of it.
-    """
-    vae, tokenizer, encoder = _models(*work.model)
-    latent = backbones.encode_video(vae, read_frames(file, **work.frames, **span)).half()
-    if not latent.isfinite().all():
-        raise BadClip("the VAE's latent is not finite in float16")
-    text = backbones.encode_text(tokenizer, encoder, caption, work.max_tokens).bfloat16()
-    return {"latent": latent, "text": text}

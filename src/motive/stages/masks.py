@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
 from motive.images.motion import motion_sheet, write_png
 from motive.images.panels import describe, few, read_panels
-from motive.maths.camera_motion import KINDS, LABELS, motion_kind
-from motive.maths.motion_mask import is_still, magnitude, mean_speed, motion_mask
+from motive.maths.camera_motion import KINDS, LABELS
 from motive.models.folder import read_strides
 from motive.params import Params
 from motive.store import shards
@@ -45,7 +44,8 @@ def run(part: str, params: Params) -> None:
         "masks %s: %d clips, %d of them to do, on %s; %s", part, len(clips), todo, _grid(recipe), _how(params)
     )
     num_workers, ray = (params.workers, params.ray) if todo > MANY else (1, "")
-    deal(partial(do_shard, recipe=recipe), jobs, num_workers, todo, f"masks {part}", ray=ray)
+    do = partial(do_shard, recipe=recipe, settings=mask_settings(params))
+    deal(do, jobs, num_workers, todo, f"masks {part}", ray=ray)
     _pass_on(recipe, folder / "optical_flow")
     (out / "manifest.json").unlink(missing_ok=True)  # it is written last, by publish
     stats = mask_stats(recipe, clips["clip_id"].tolist())
@@ -80,37 +80,23 @@ def _check_fits(sections: dict[str, Any], model: str) -> None:
             )
 
 
-def do_shard(job: Job, recipe: Recipe) -> int:
-    """Make the masks of one shard of optical flow."""
+def do_shard(job: Job, recipe: Recipe, settings: dict[str, Any]) -> int:
+    """Make the masks of one shard of optical flow; `settings` as `per_clip.motion_mask` takes them."""
     path, wanted = job
-    shards.write_part(recipe, {i: mask_clip(clip, recipe) for i, clip in shards.read_shard(path, wanted)}, {})
+    clips = {one: per_clip.motion_mask(clip, **settings) for one, clip in shards.read_shard(path, wanted)}
+    shards.write_part(recipe, clips, {})
     return len(wanted)
 
 
-def mask_clip(clip: Tensors, recipe: Recipe) -> Tensors:
-    """The mask of one clip and what is known of its motion, from its optical flow."""
-    settings, fps = recipe.params["masks"], recipe.params["clips"]["fps"]
-    flow, residual, label = clip["flow"].float(), clip["residual"].float(), LABELS[int(clip["label"])]
-    least = settings["floor"] / fps
-    kind = motion_kind(flow, residual, label, least)
-    if kind == "camera":
-        residual = torch.zeros_like(residual)  # what the camera's model leaves over is no motion
-    displacement = magnitude(residual if settings["camera"] == "remove" else flow)
-    if settings["confidence"]:
-        displacement = displacement * clip["confidence"] / 255
-    mask = motion_mask(
-        displacement, least, settings["percentile"], recipe.params["strides"][0], _grid(recipe)
-    )
-    speeds = [mean_speed(vectors, fps, recipe.params["reference"] == "first") for vectors in (flow, residual)]
+def mask_settings(params: Params) -> dict[str, Any]:
+    """What `per_clip.motion_mask` is told: the section `masks`, and the model's latent grid."""
+    time_stride, space = read_strides(params.model.path)
     return {
-        "mask": (mask if settings["enabled"] else torch.ones_like(mask)).to(torch.float16),
-        "motion": speeds[0],
-        "own_motion": speeds[1],
-        "still": torch.tensor(is_still(displacement, least)),
-        "camera": clip["label"],
-        "kind": torch.tensor(KINDS.index(kind), dtype=torch.uint8),
-        "inliers": clip["inliers"][1:].mean(),
-        "brightness": clip["brightness"],
+        **params.masks.model_dump(),
+        "grid": (params.clips.height // space, params.clips.width // space),
+        "time_stride": time_stride,
+        "fps": params.clips.fps,
+        "reference": params.optical_flow.reference,
     }
 
 

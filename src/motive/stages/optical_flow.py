@@ -1,26 +1,22 @@
 """Clips -> optical flow as vectors on a coarse grid, and the part of it that is not the camera's."""
 
 import logging
-from collections.abc import Iterator
 from functools import partial
-from itertools import tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from motive import per_clip
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.images.motion import motion_sheet, write_png
 from motive.images.panels import few, read_panels
-from motive.maths.camera_motion import LABELS, between, camera_label, subtracts
+from motive.maths.camera_motion import LABELS
 from motive.params import Params
 from motive.store import shards
 from motive.store.shards import Recipe, Tensors
-from motive.trackers.camera import Camera, View
-from motive.trackers.interface import Tracker, fingerprint, keep_on_grid, load_tracker
-from motive.video.frames import to_grey
+from motive.trackers.interface import fingerprint, load_tracker
 from motive.video.reading import BadClip, stream_frames
 from motive.workers.deal import deal
 
@@ -86,44 +82,17 @@ def do_chunk(chunk: list[Job], recipe: Recipe, settings: dict[str, Any]) -> int:
         try:
             grey = settings["tracker"] == "dis"  # it needs no more, and that is read sooner
             frames = stream_frames(video, **recipe.params["clips"], **span, grey=grey)
-            done[clip_id] = track(frames, tracker, settings, recipe.params["clips"]["fps"])
+            done[clip_id] = per_clip.optical_flow(
+                frames,
+                tracker,
+                reference=settings["reference"],
+                stride=settings["stride"],
+                fps=recipe.params["clips"]["fps"],
+            )
         except BadClip as error:
             failures[clip_id] = str(error)
     shards.write_part(recipe, done, failures)
     return len(chunk)
-
-
-def track(frames: Iterator[np.ndarray], tracker: Tracker, settings: dict[str, Any], fps: float) -> Tensors:
-    """One clip's optical flow on the coarse grid, and the camera's part in it; the frames stream by."""
-    adjacent, stride = settings["reference"] == "adjacent", settings["stride"]
-    camera, size = Camera(adjacent), (0, 0)
-    flows, confidences, views, lights = [], [], [], []
-    ours, theirs = tee(frames)
-    for frame, tracked in zip(ours, tracker(theirs), strict=True):
-        flow, size = keep_on_grid(tracked.flow, stride), frame.shape[:2]
-        flows.append(flow.half())
-        confidences.append((keep_on_grid(tracked.confidence, stride) * 255).round().to(torch.uint8))
-        grey = to_grey(frame)
-        views.append(camera.view(grey, flow.numpy()))
-        lights.append(float(grey[::4, ::4].mean()))
-    flow, confidence = torch.stack(flows), torch.stack(confidences)
-    known = {"flow": flow, "confidence": confidence, "brightness": torch.tensor(lights).mean() / 255}
-    return known | judge(flow, views, adjacent, fps, size)
-
-
-def judge(
-    flow: torch.Tensor, views: list[View], adjacent: bool, fps: float, size: tuple[int, ...]
-) -> Tensors:
-    """What the camera did in a clip, and the optical flow without it where that is certain."""
-    matrices = torch.from_numpy(np.stack([view.matrix for view in views])).float()
-    evidence = torch.tensor([(view.wins, view.losses, view.edges) for view in views])
-    inliers = torch.tensor([view.inliers for view in views])
-    steps = matrices if adjacent else between(matrices)
-    label = camera_label(steps, evidence, inliers, fps, (size[0], size[1]))
-    own = torch.from_numpy(np.stack([view.residual for view in views])).half()
-    residual = torch.where(subtracts(label, evidence)[:, None, None, None], own, flow)
-    number = torch.tensor(LABELS.index(label), dtype=torch.uint8)
-    return {"residual": residual, "camera": matrices, "inliers": inliers, "label": number}
 
 
 def sheet(clips: pd.DataFrame, out: Path, recipe: Recipe) -> np.ndarray:

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
+from motive import per_clip
 from motive.clips.table import read_clips
-from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
-from motive.maths.gradients import sketch_gradient
-from motive.maths.packing import BYTES, pack, unpack
+from motive.maths.packing import BYTES, unpack
 from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
-from motive.maths.segments import segment_masks
 from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.models.parameters import choose_parameters
@@ -160,52 +157,26 @@ def sketch_chunk(work: Work, chunk: Chunk) -> int:
 
 
 def sketch_clip(work: Work, latent: Tensor, text: Tensor, mask: Tensor) -> Tensors:
-    """latent [C,T,h,w], text [S,E], mask [T,h,w] -> what the store keeps of one clip.
-
-    `sketch` [K,D], packed; `loss` and `norm` (of the gradient, as the sketch has it) f32 [K]; `ok`: something
-    moves. With segments: `segments` f16 [S,K,D], which add up to the sketch.
+    """One clip by `per_clip.sketch_clip`, with the model and the projection that `work` names.
 
     Raises:
         FloatingPointError: a loss or a gradient is not finite.
     """
-    s, device, K = work.settings, work.model[2], len(work.plan.sigmas)
+    s = work.settings
     model, projection = load(
         work.model,
         s["parameters"],
         s["gradient_checkpointing"],
         (s["projection"], s["dim"], s["projection_seed"]),
     )
-    if not mask.any():  # nothing moves: its motion-weighted loss is zero, and so is the gradient
-        parts, losses = torch.zeros(s["segments"], K, s["dim"]), torch.zeros(K)
-    else:
-        z, e = latent.float().to(device), backbones.padded([text.float()], work.max_tokens).to(device)
-        masks = segment_masks(mask.float().to(device), s["segments"])
-        parts, losses = _gradients(work.plan, model, projection, z, e, masks, work.fps)
-    whole = parts.sum(0)
-    norm = whole.norm(dim=-1)
-    kept = {"sketch": pack(whole, s["storage"]), "loss": losses, "norm": norm, "ok": mask.any()}
-    if s["segments"] > 1:
-        kept["segments"] = (parts / (norm[:, None].clamp_min(1e-30) * K**0.5)).half()
-    return kept
-
-
-def _gradients(
-    plan: Plan, model: nn.Module, projection: Projection, z: Tensor, e: Tensor, masks: Tensor, fps: float
-) -> tuple[Tensor, Tensor]:
-    """The projected gradients f32 [S,K,D] of each segment at each noise level, and the losses f32 [K]."""
-    C, T, h, w = z.shape
-    eps = plan.noise((C, T, h, w)).to(z.device)
-    sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
-    losses = torch.zeros(len(plan.sigmas))
-    for k, sigma in enumerate(plan.sigmas):
-        level = torch.tensor([sigma], device=z.device)
-        v = backbones.velocity(model, noised(z, eps, sigma)[None], level, e, fps)[0]
-        for s, W in enumerate(masks):
-            loss = motion_weighted_loss(v, target_velocity(z, eps), W)
-            if not loss.isfinite():
-                raise FloatingPointError(f"the loss at sigma {sigma:g} is not finite ({loss.item()})")
-            sketches[s, k] = sketch_gradient(loss, model, projection, keep_graph=s + 1 < len(masks)).cpu()
-            losses[k] += loss.detach().cpu()
-        if not sketches[:, k].isfinite().all():
-            raise FloatingPointError(f"the gradient at sigma {sigma:g} is not finite (loss {losses[k]:g})")
-    return sketches, losses
+    return per_clip.sketch_clip(
+        latent,
+        backbones.padded([text.float()], work.max_tokens)[0],
+        mask,
+        model=model,
+        velocity=partial(backbones.velocity, fps=work.fps),
+        plan=work.plan,
+        projection=projection,
+        segments=s["segments"],
+        storage=s["storage"],
+    )
