@@ -20,7 +20,7 @@ from safetensors import safe_open
 from motive.checks import STATS
 from motive.clips.table import COLUMNS, read_clips
 from motive.params import load_params
-from motive.query import draw, query
+from motive.query import draw, query_pool
 from motive.store import shards
 from motive.video.reading import write_video
 from testing.tiny import ROOT, SHAPE
@@ -295,7 +295,7 @@ def test_a_pool_clip_asked_as_a_new_video_is_its_own_best_teacher(grown, tmp_pat
     rows = read_clips("pool").to_dict("records")
     best = next(row for row in rows if row["clip_id"] == ranking["clip_id"].iloc[0])
     video = Path(best["source"]) / best["video"]
-    found = query(video, best["caption"], load_params())
+    found = query_pool(video, best["caption"], load_params())
     draw(found, video, best["caption"], load_params(), tmp_path / "asked.png")
     assert found["clip_id"].iloc[0] == best["clip_id"]
     assert found["influence"].iloc[0] == pytest.approx((2 / np.pi) ** 0.5, abs=0.05)  # with its own signs
@@ -314,10 +314,10 @@ def test_a_query_says_what_is_wrong(grown, tmp_path):
         (tmp_path / "gone.mp4", "there is no such file"),
     ):
         with pytest.raises(ValueError, match=f"{video.name}: {why}"):
-            query(video, "a ball", load_params())
+            query_pool(video, "a ball", load_params())
     other = load_params().model_copy(update={"masks": load_params().masks.model_copy(update={"floor": 9.0})})
     with pytest.raises(ValueError, match=r"data/pool/masks was made in another way.*floor"):
-        query(still, "a ball", other)
+        query_pool(still, "a ball", other)
 
 
 def test_a_query_prints_its_table_though_a_pool_clips_file_is_gone(grown, tmp_path):

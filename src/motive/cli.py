@@ -175,15 +175,14 @@ def query(
     from rich.console import Console
     from rich.table import Table
 
-    from motive.query import draw
-    from motive.query import query as asked
+    from motive.query import draw, query_pool
     from motive.stages.attribution import segment_of
     from motive.store.files import write_table
 
     picture, settings = out or Path(".motive/query") / f"{video.stem}.png", _params()
     if picture.suffix.lower() != ".png":
         raise ValueError(f"--out {picture}: it is a picture, and the table stands beside it: name it X.png")
-    found = asked(video, caption, settings)
+    found = query_pool(video, caption, settings)
     heads = ["rank", "influence", "clip", "video", "caption"]
     table = Table(*heads, *(["most at"] if "segment_start" in found else []))
     ends: list[Any] = [*found.head(top).itertuples(), *found.iloc[top:].tail(top).itertuples()]

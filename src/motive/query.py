@@ -28,7 +28,7 @@ POOL = Path("data/pool")
 PICTURED = 5  # best and worst clips in the picture
 
 
-def query(video: Path, caption: str, params: Params) -> pd.DataFrame:
+def query_pool(video: Path, caption: str, params: Params) -> pd.DataFrame:
     """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's.
 
     Raises:

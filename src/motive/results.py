@@ -1,0 +1,45 @@
+"""What a finished project has found, read as tables: the ranking, the influence behind it, the subset."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from safetensors import safe_open
+
+from motive.store.files import read_table
+
+
+def read_ranking(root: Path = Path()) -> pd.DataFrame:
+    """Every pool clip of a project, the best first: `clip_id`, `rank`, `votes`, `influence`, and whether it
+    could be ranked.
+
+    Raises:
+        ValueError: attribution has not finished.
+    """
+    return read_table(root / "data/attribution/ranking.parquet")
+
+
+def read_influence(root: Path = Path()) -> pd.DataFrame:
+    """The influence of each pool clip (rows, by clip_id) on each usable query (columns, by clip_id).
+
+    A clip that could not be ranked has NaN.
+
+    Raises:
+        ValueError: attribution has not finished.
+    """
+    path = root / "data/attribution/influence.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: attribution has not finished; run `dvc repro`")
+    with safe_open(path, "numpy") as file:
+        names = json.loads(file.metadata()["motive"])
+        table = pd.DataFrame(file.get_tensor("influence"), names["rows"], names["columns"])
+        return table.where(file.get_tensor("ok")[:, None])
+
+
+def read_subset(root: Path = Path()) -> pd.DataFrame:
+    """The clips that fine-tuning is given, the best first: `clip_id`, `rank`, `why`.
+
+    Raises:
+        ValueError: curation has not finished.
+    """
+    return read_table(root / "data/curation/subset.parquet")
