@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from motive.models import backbones
-from toyworld.pretrain import model_card as card
-from toyworld.pretrain import transformer, vae
+from toyworld.pretrain import readme, transformer, vae
 from toyworld.pretrain.frames import NUM_FRAMES
 
 # torch says once a process that it normalises bfloat16 features with float32 weights by its slower way
@@ -94,14 +93,14 @@ def test_windows_are_drawn_by_step_alone_and_fill_the_budget():
     assert early > 0.5 > late  # looks first
 
 
-def test_the_package_is_a_pipeline_that_draws_and_its_card_has_its_numbers(monkeypatch):
+def test_the_package_is_a_pipeline_that_draws_and_its_page_has_its_numbers(monkeypatch):
     transformer.train_transformer(steps=4)
     transformer.package(OUT)
     statistics, vae_ = load_file(transformer.LATENTS), backbones.load_vae(str(OUT), "cpu")
     np.testing.assert_allclose(vae_.config.latents_mean, statistics["mean"].numpy(), rtol=1e-6)
-    monkeypatch.setattr(card, "NUM_UNSEEN", 10)
-    monkeypatch.setattr(card, "STEPS", 1)
-    card.write_card(OUT)
+    monkeypatch.setattr(readme, "NUM_UNSEEN", 10)
+    monkeypatch.setattr(readme, "STEPS", 1)
+    readme.write_readme(OUT)
     numbers = json.loads((OUT / "measures.json").read_text())
     assert numbers["step"] == 4
     text = (OUT / "README.md").read_text()

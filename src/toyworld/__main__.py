@@ -20,13 +20,13 @@ app = typer.Typer(
 
 
 class PretrainStep(StrEnum):
-    """What `motive pretrain` can make, in this order."""
+    """What `pretrain` can make, in this order."""
 
     vae = "vae"
     latents = "latents"
     transformer = "transformer"
     package = "package"
-    card = "card"
+    readme = "readme"
 
 
 @app.callback()
@@ -64,19 +64,19 @@ def render(
 @app.command()
 def pretrain(
     step: Annotated[PretrainStep, typer.Argument(help="What to make.")],
-    out: Annotated[Path, typer.Option(help="The model's folder, for package and card.")] = Path(
+    out: Annotated[Path, typer.Option(help="The model's folder, for package and readme.")] = Path(
         "models/tiny-wan"
     ),
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
     ] = None,
 ) -> None:
-    """Make the model that ships with the project: vae, latents, transformer, package, card, in this order.
+    """Make the model that ships with the project: vae, latents, transformer, package, readme, in this order.
 
     A killed training goes on at its last checkpoint.
     """
     log.info("pretrain %s: starting", step.value)
-    from toyworld.pretrain import model_card, transformer, vae
+    from toyworld.pretrain import readme, transformer, vae
 
     match step:
         case PretrainStep.vae:
@@ -87,8 +87,8 @@ def pretrain(
             transformer.train_transformer(**_given(steps=steps))
         case PretrainStep.package:
             transformer.package(out)
-        case PretrainStep.card:
-            model_card.write_card(out)
+        case PretrainStep.readme:
+            readme.write_readme(out)
 
 
 def _given(**options: object) -> dict:

@@ -65,49 +65,83 @@ def sprites(looks: Looks, radius: float, sites: tuple, density: float) -> list[S
     side = int(np.ceil(2 * reach * density))
     ticks = ((np.arange(side) + 0.5) / density - reach) / radius
     x, y = np.meshgrid(ticks, ticks)
-    inside = np.zeros((side, side), np.uint8)
-    for value, outline in zip((255, 0), OUTLINES[looks.shape], strict=False):
+
+    alpha = silhouette(looks.shape, radius, reach, density, side)
+    colour = mix(COLOURS[looks.colour], looks.accent, accent_share(looks, x, y))
+
+    # A pixel belongs to the piece of the site nearest to it.
+    nearest = np.argmin([np.hypot(x * radius - site[0], y * radius - site[1]) for site in sites], 0)
+    return [
+        piece(colour, np.where(nearest == index, alpha, 0), reach, density) for index in range(len(sites))
+    ]
+
+
+def silhouette(shape: str, radius: float, reach: float, density: float, side: int) -> NDArray[np.uint8]:
+    """Alpha u8 [side,side] of a shape: its outline filled, its hole (a second outline) left out."""
+    alpha = np.zeros((side, side), np.uint8)
+    for value, outline in zip((255, 0), OUTLINES[shape], strict=False):
         corners = (outline * radius + reach) * density - 0.5
-        cv2.fillPoly(inside, [np.round(corners * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
-    cosine, sine = np.cos(looks.texture_angle), np.sin(looks.texture_angle)
-    share = TEXTURE_FIELDS[looks.texture](x * cosine + y * sine, y * cosine - x * sine).astype(np.float64)
-    colour = mix(COLOURS[looks.colour], looks.accent, share)
-    distances = [np.hypot(x * radius - a, y * radius - b) for a, b in sites]
-    nearest = np.argmin(distances, 0)
-    cuts = [np.where(nearest == index, inside, 0) for index in range(len(sites))]
-    return [piece(colour, cut, reach, density) for cut in cuts]
+        cv2.fillPoly(alpha, [np.round(corners * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
+    return alpha
+
+
+def accent_share(looks: Looks, x: NDArray, y: NDArray) -> Array:
+    """Share [H,W] of the accent colour at object coordinates in radii, the texture turned by its angle."""
+    cosine = np.cos(looks.texture_angle)
+    sine = np.sin(looks.texture_angle)
+    texture = TEXTURE_FIELDS[looks.texture]
+    return texture(x * cosine + y * sine, y * cosine - x * sine).astype(np.float64)
 
 
 def piece(colour: NDArray[np.float32], alpha: NDArray, reach: float, density: float) -> Sprite:
     """One sprite cut to the bounds of its alpha [H,W], with a clear border of a pixel."""
+    # The bounds of the alpha padded by 1: the same corner in the image padded by 2 leaves the border.
     left, top, width, height = cv2.boundingRect(np.pad(alpha, 1).astype(np.uint8))
-    left, top, width, height = left - 2, top - 2, width + 2, height + 2
     image = np.concatenate([colour * (alpha[..., None] / 255), alpha[..., None]], -1)
     padded = np.pad(np.rint(image).astype(np.uint8), ((2, 2), (2, 2), (0, 0)))
-    window = np.ascontiguousarray(padded[top + 2 : top + 2 + height, left + 2 : left + 2 + width])
-    return Sprite(window, scaling(1 / density, (left + 0.5) / density - reach, (top + 0.5) / density - reach))
+    window = np.ascontiguousarray(padded[top : top + height + 2, left : left + width + 2])
+
+    x = (left - 2 + 0.5) / density - reach
+    y = (top - 2 + 0.5) / density - reach
+    return Sprite(window, scaling(1 / density, x, y))
 
 
 def stamp(frame: NDArray, owner: NDArray, sprite: Sprite, to_frame: Array, label: int) -> None:
     """Draw a sprite into a frame f32 [H,W,3] by a map [3,3] from object to frame; own its pixels u8 [H,W]."""
-    height, width = owner.shape
     carry = to_frame @ sprite.to_object
-    rows, columns = sprite.pixels.shape[:2]
-    corners = carry[:2] @ np.array([[0, columns, 0, columns], [0, 0, rows, rows], [1, 1, 1, 1]])
-    left, top = np.maximum(np.floor(corners.min(1)).astype(int) - 1, 0)
-    right, bottom = np.minimum(np.ceil(corners.max(1)).astype(int) + 2, (width, height))
-    if right <= left or bottom <= top:
+    box = bounds(carry, sprite.pixels.shape, owner.shape)
+    if box is None:
         return
-    fine = scaling(OVERSAMPLING, *(OVERSAMPLING * (0.5 - np.array([left, top])) - 0.5))
-    shape = (int(right - left), int(bottom - top))
-    fine_shape = (OVERSAMPLING * shape[0], OVERSAMPLING * shape[1])
-    drawn = cv2.warpAffine(sprite.pixels, (fine @ carry)[:2], fine_shape)
-    patch = cv2.resize(drawn, shape, interpolation=cv2.INTER_AREA)
+    top, bottom, left, right = box
+
+    # Drawn in more pixels and averaged: the edges are smooth.
+    oversampled = scaling(OVERSAMPLING, *(OVERSAMPLING * (0.5 - np.array([left, top])) - 0.5))
+    large = cv2.warpAffine(
+        sprite.pixels,
+        (oversampled @ carry)[:2],
+        (OVERSAMPLING * (right - left), OVERSAMPLING * (bottom - top)),
+    )
+    patch = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+
+    # Laid over what is there; the colours are premultiplied.
     alpha = patch[..., 3:]
     region = frame[top:bottom, left:right]
     region *= 1 - alpha / np.float32(255)
     region += patch[..., :3]
     owner[top:bottom, left:right][alpha[..., 0] >= OPAQUE] = label
+
+
+def bounds(
+    carry: Array, sprite_shape: tuple[int, ...], frame_shape: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
+    """Rows and columns (top, bottom, left, right) of the frame that a carried sprite covers; None outside."""
+    rows, columns = sprite_shape[:2]
+    corners = carry[:2] @ np.array([[0, columns, 0, columns], [0, 0, rows, rows], [1, 1, 1, 1]])
+    left, top = np.maximum(np.floor(corners.min(1)).astype(int) - 1, 0)
+    right, bottom = np.minimum(np.ceil(corners.max(1)).astype(int) + 2, frame_shape[::-1])
+    if right <= left or bottom <= top:
+        return None
+    return int(top), int(bottom), int(left), int(right)
 
 
 def backdrop(looks: Looks, size: tuple[int, int]) -> tuple[NDArray[np.float32], Array]:
@@ -130,18 +164,24 @@ def draw_string(frame: NDArray, pivot: Point, knot: Array, to_frame: Array) -> N
 
 def draw_frames(scene: Scene, maps: Array, to_frames: Array, poses: Array) -> tuple[NDArray, NDArray]:
     """Frames u8 [F,H,W,3] and owners u8 [F,H,W] (0: background, k: piece k) under maps [F,P,3,3], [F,3,3]."""
-    density = OVERSAMPLING * min(scene.size) / WORLD
-    pieces = sprites(scene.looks, scene.radius, scene.sites, density)
+    pieces = sprites(scene.looks, scene.radius, scene.sites, OVERSAMPLING * min(scene.size) / WORLD)
     canvas, to_world = backdrop(scene.looks, scene.size)
     frames = np.empty((len(maps), *scene.size, 3), np.uint8)
     owners = np.zeros((len(maps), *scene.size), np.uint8)
-    behind = None
+    behind: NDArray = canvas
     for index, to_frame in enumerate(to_frames):
-        if behind is None or not np.array_equal(to_frame, to_frames[index - 1]):
-            carry = (to_frame @ to_world)[:2]
-            behind = cv2.warpAffine(canvas, carry, scene.size[::-1], borderMode=cv2.BORDER_REPLICATE)
+        camera_moved = index == 0 or not np.array_equal(to_frame, to_frames[index - 1])
+        if camera_moved:
+            behind = cv2.warpAffine(
+                canvas,
+                (to_frame @ to_world)[:2],
+                scene.size[::-1],
+                borderMode=cv2.BORDER_REPLICATE,
+            )
         elif np.array_equal(maps[index], maps[index - 1]):
-            frames[index], owners[index] = frames[index - 1], owners[index - 1]
+            # Nothing has moved since the frame before.
+            frames[index] = frames[index - 1]
+            owners[index] = owners[index - 1]
             continue
         frame = drawn_string(behind, scene, poses[index, 0], to_frame)
         for label, sprite in enumerate(pieces, 1):
@@ -176,7 +216,8 @@ def true_flow(owners: NDArray, maps: Array) -> NDArray[np.float16]:
 def draw_clip(scene: Scene, num_frames: int, fps: float) -> Clip:
     """The clip of a scene from its beginning, `num_frames` frames at `fps` a second."""
     times = np.arange(num_frames) / fps
-    poses, to_frame = scene.law(times), frame_map(scene.size)
+    poses = scene.law(times)
+    to_frame = frame_map(scene.size)
     to_frames = to_frame @ square_map(scene.camera(times))
     maps = to_frames[:, None] @ square_map(poses)
     frames, owners = draw_frames(scene, maps, to_frames, poses)
@@ -189,11 +230,16 @@ def contact_sheet(clips: list[NDArray[np.uint8]], labels: list[str], columns: in
     """Sheet u8 [H,W,3]: a row a clip, `columns` frames [F,h,w,3] spread over each, its label at the left."""
     rows = []
     for frames, label in zip(clips, labels, strict=True):
-        chosen = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
-        strip = np.concatenate([np.pad(f, ((1, 1), (1, 1), (0, 0)), constant_values=255) for f in chosen], 1)
-        margin = np.full((strip.shape[0], 150, 3), 255, np.uint8)
-        for line, start in enumerate(range(0, min(len(label), 66), 22)):
-            text = label[start : start + 22]
-            cv2.putText(margin, text, (3, 16 + 16 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0))
-        rows.append(np.concatenate([margin, strip], 1))
+        shown = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
+        bordered = [np.pad(frame, ((1, 1), (1, 1), (0, 0)), constant_values=255) for frame in shown]
+        rows.append(np.concatenate([text_margin(label, len(bordered[0])), *bordered], 1))
     return np.concatenate(rows)
+
+
+def text_margin(label: str, height: int) -> NDArray[np.uint8]:
+    """White margin u8 [height,150,3] with up to three lines of 22 letters."""
+    margin = np.full((height, 150, 3), 255, np.uint8)
+    for line in range(3):
+        text = label[22 * line : 22 * (line + 1)]
+        cv2.putText(margin, text, (3, 16 + 16 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0))
+    return margin

@@ -37,13 +37,14 @@ PALETTES: dict[str, tuple[RGB, RGB]] = {
 }
 BACKGROUNDS = ("plain", "vertical", "horizontal", "radial", "floor", "blobs", "bands")
 TELLING_BACKGROUNDS = ("floor", "blobs", "bands", "radial")  # in which a moving camera can be seen
-# A ball that slides would be a bad teacher of rolling.
+# A ball that slides would teach a false motion.
 FITTING_SHAPES = {
     "roll": ("disc", "ring"),
     "slide": tuple(name for name in SHAPES if name not in ("disc", "ring", "ellipse")),
 }
 MARKED_TEXTURES = tuple(name for name in TEXTURES if name != "solid")  # in which a rotation can be seen
-CONTRAST, ACCENT_CONTRAST = 28.0, 18.0  # CIE Lab distances from the background
+CONTRAST = 28.0  # CIE Lab distance from the background, of the colour ...
+ACCENT_CONTRAST = 18.0  # ... and of the accent
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ MOTIONS = ("compress", "bounce", "roll", "explode", "float", "free_fall", "slide
 
 def rotation(angle: ArrayLike) -> Array:
     """Rotations [...,2,2] by angles [...] (rad); positive turns x towards y, clockwise on the screen."""
-    cosine, sine = np.cos(angle), np.sin(angle)
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
     return np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
 
 
@@ -28,7 +29,8 @@ def place(
     """Poses [F,1,2,3] at x, y px, turned by angle rad, drawn out by `along` on an axis (rad), area kept."""
     x, y, angle, along = np.broadcast_arrays(*np.atleast_1d(x, y, angle, along))
     strain = np.zeros((*x.shape, 2, 2))
-    strain[..., 0, 0], strain[..., 1, 1] = along, 1 / along
+    strain[..., 0, 0] = along
+    strain[..., 1, 1] = 1 / along
     linear = rotation(angle) @ rotation(axis) @ strain @ rotation(-axis)
     return np.concatenate([linear, np.stack([x, y], -1)[..., None]], -1)[:, None]
 
@@ -47,8 +49,10 @@ def bounce(
     times: Array, *, start: Point, velocity: Point, gravity: float, restitution: float, ground: float
 ) -> Array:
     """Poses [F,1,2,3] of a thrown object that keeps `restitution` of its vertical speed at every impact."""
-    x, y = start[0] + velocity[0] * times, np.full_like(times, ground)
-    takeoff, height, speed = 0.0, start[1], velocity[1]
+    y = np.full_like(times, ground)
+    takeoff = 0.0
+    height = start[1]
+    speed = velocity[1]
     # Impacts come in a geometric series; below 1 px/s a hop is under a hundredth of a pixel high.
     while abs(speed) > 1.0 or height < ground:
         impact = np.sqrt(speed**2 + 2 * gravity * (ground - height))
@@ -56,8 +60,11 @@ def bounce(
         since = times - takeoff
         flying = (since >= 0) & (times < landing)
         y = np.where(flying, height + speed * since + gravity * since**2 / 2, y)
-        takeoff, height, speed = landing, ground, -restitution * impact
-    return place(x, y)
+        # The next hop starts where this one lands, with less speed.
+        takeoff = landing
+        height = ground
+        speed = -restitution * impact
+    return place(start[0] + velocity[0] * times, y)
 
 
 def braked(times: Array, distance: float, duration: float) -> Array:
@@ -96,17 +103,22 @@ def spin(times: Array, *, centre: Point, rate: float, decay: float, angle: float
 
 def pendulum(times: Array, amplitude: float, length: float, gravity: float) -> Array:
     """Angles [F] rad from the vertical of a pendulum let go at its amplitude, by RK4 on its equation."""
-    step, pull = 1 / 240, gravity / length
+    step = 1 / 240
+
+    def slope(state: Array) -> Array:
+        """(angle, rate) -> (rate, acceleration)."""
+        return np.array([state[1], -(gravity / length) * np.sin(state[0])])
+
     grid = np.arange(int(np.max(times, initial=0.0) / step) + 3) * step
-    angles, angle, rate = np.empty_like(grid), amplitude, 0.0
+    angles = np.empty_like(grid)
+    state = np.array([amplitude, 0.0])
     for index in range(len(grid)):
-        angles[index] = angle
-        rate_1, gain_1 = rate, -pull * np.sin(angle)
-        rate_2, gain_2 = rate + step / 2 * gain_1, -pull * np.sin(angle + step / 2 * rate_1)
-        rate_3, gain_3 = rate + step / 2 * gain_2, -pull * np.sin(angle + step / 2 * rate_2)
-        rate_4, gain_4 = rate + step * gain_3, -pull * np.sin(angle + step * rate_3)
-        angle += step / 6 * (rate_1 + 2 * rate_2 + 2 * rate_3 + rate_4)
-        rate += step / 6 * (gain_1 + 2 * gain_2 + 2 * gain_3 + gain_4)
+        angles[index] = state[0]
+        k1 = slope(state)
+        k2 = slope(state + step / 2 * k1)
+        k3 = slope(state + step / 2 * k2)
+        k4 = slope(state + step * k3)
+        state = state + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
     return np.interp(times, grid, angles)
 
 

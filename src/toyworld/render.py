@@ -18,7 +18,7 @@ from toyworld.motions import MOTIONS
 from toyworld.scenes import BAD_TEACHERS, CAMERAS, FAKES, Scene, sample_scene
 
 VERSION = 1  # raise it when the same arguments come to mean other clips
-PARTS = ("pool", "queries", "heldout")
+SPLITS = ("pool", "queries", "heldout")
 # Share of the pool and the kinds that divide it evenly.
 POOL: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.45, MOTIONS),
@@ -35,7 +35,7 @@ CLIPS_AT_ONCE = 8
 class Order(NamedTuple):
     """One clip to render: which scene, from which seed, and in whose looks."""
 
-    part: str
+    split: str
     name: str
     kind: str
     seed: tuple[int, int, int]
@@ -45,7 +45,7 @@ class Order(NamedTuple):
 
 
 class Take(NamedTuple):
-    """A scene and how it is filmed."""
+    """A scene with its rate and length."""
 
     scene: Scene
     fps: int
@@ -53,7 +53,7 @@ class Take(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What is known of a clip: mask bool [F,H,W], camera f32 [F,2,3], flow f16 [F,2,H,W] px from f-1 to f."""
+    """What is true of a clip: mask bool [F,H,W], camera f32 [F,2,3], flow f16 [F,2,H,W] px from f-1 to f."""
 
     mask: NDArray[np.bool_]
     camera: NDArray[np.float32]
@@ -71,14 +71,14 @@ def write_world(
     query_look_share: float = 0.25,
     workers: int = 1,
 ) -> None:
-    """Render the three parts into `out`; a render that was killed goes on where it stopped.
+    """Render the three splits into `out`; a render that was killed goes on where it stopped.
 
     Raises:
         ValueError: `out` holds a world of other arguments, or the size is odd, which H.264 cannot store.
     """
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"the frame {size[0]}x{size[1]} has an odd side: H.264 halves it for colour")
-    asked = {
+    arguments = {
         "version": VERSION,
         "num_pool": num_pool,
         "num_queries_per_motion": num_queries_per_motion,
@@ -87,13 +87,17 @@ def write_world(
         "seed": seed,
         "query_look_share": query_look_share,
     }
-    done, begun = out / "world.json", out / "world.json.part"
+    # The arguments lie in `begun` while clips are drawn, and in `done` from then on.
+    done = out / "world.json"
+    begun = out / "world.json.part"
     for record in (done, begun):
-        if record.is_file() and json.loads(record.read_text()) != asked:
+        if record.is_file() and json.loads(record.read_text()) != arguments:
             raise ValueError(f"{record} is of other arguments: delete {out} or choose another folder")
     if done.is_file():
         return
-    write(begun, json.dumps(asked, indent=2).encode() + b"\n")
+    write(begun, json.dumps(arguments, indent=2).encode() + b"\n")
+
+    # What is not there yet is drawn.
     queries = list(order_queries(num_queries_per_motion, size, seed))
     orders = [
         *order_pool(num_pool, queries, query_look_share, size, seed),
@@ -103,23 +107,27 @@ def write_world(
     missing = [order for order in orders if not video_path(out, order).is_file()]
     chunks = (missing[i : i + CLIPS_AT_ONCE] for i in range(0, len(missing), CLIPS_AT_ONCE))
     deal(partial(render, out=out), chunks, workers, len(missing), "world")
-    for part in PARTS:
-        write_tables(out / part, [order for order in orders if order.part == part])
+
+    for split in SPLITS:
+        write_tables(out / split, [order for order in orders if order.split == split])
     os.replace(begun, done)
 
 
 def order_queries(per_motion: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
     """The query clips, motion by motion."""
     for index in range(per_motion * len(MOTIONS)):
-        motion, number = MOTIONS[index // per_motion], index % per_motion
-        yield Order("queries", f"{motion}_{number:02d}", motion, (seed, 1, index), size, motion)
+        motion = MOTIONS[index // per_motion]
+        name = f"{motion}_{index % per_motion:02d}"
+        yield Order("queries", name, motion, (seed, 1, index), size, motion)
 
 
 def order_heldout(count: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
     """The held-out clips, the motions in turn."""
     for index in range(count):
-        motion, number = MOTIONS[index % len(MOTIONS)], index // len(MOTIONS)
-        yield Order("heldout", f"{motion}_{number:03d}", motion, (seed, 2, index), size, motion)
+        motion = MOTIONS[index % len(MOTIONS)]
+        yield Order(
+            "heldout", f"{motion}_{index // len(MOTIONS):03d}", motion, (seed, 2, index), size, motion
+        )
 
 
 def pool_kinds(count: int) -> list[str]:
@@ -136,37 +144,45 @@ def order_pool(
     rng = np.random.default_rng((seed, 3))
     kinds = [str(kind) for kind in rng.permutation(pool_kinds(count))]
     distractors = [index for index, kind in enumerate(kinds) if kind not in MOTIONS]
-    alike = rng.permutation(distractors)[: round(look_share * len(distractors)) if queries else 0]
-    alike = set(alike.tolist())
+    num_alike = round(look_share * len(distractors)) if queries else 0
+    alike = set(rng.permutation(distractors)[:num_alike].tolist())
     for index, kind in enumerate(kinds):
-        motion, model = kind if kind in MOTIONS else None, None
+        order = Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size)
+        if kind in MOTIONS:
+            order = order._replace(motion=kind)
         if index in alike:
-            # One that moves wears the looks of a query of its motion: a ball rolls, a square does not.
-            shown = FAKES.get(kind, MOTIONS)
-            model = queries[rng.choice([i for i, query in enumerate(queries) if query.kind in shown])]
-            motion = None if kind == "static" or kind in CAMERAS else model.kind
-        yield Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size, motion, model)
+            order = in_looks_of_a_query(order, queries, rng)
+        yield order
+
+
+def in_looks_of_a_query(order: Order, queries: list[Order], rng: np.random.Generator) -> Order:
+    """The order in the looks of a query that shows a motion it can fake: a ball rolls, a square does not."""
+    fakes = FAKES.get(order.kind, MOTIONS)
+    model = queries[rng.choice([row for row, query in enumerate(queries) if query.kind in fakes])]
+    moves = order.kind != "static" and order.kind not in CAMERAS
+    return order._replace(motion=model.kind if moves else None, looks_of=model)
 
 
 def take(order: Order) -> Take:
     """The scene of an order and its rate and length, which depend on its seed alone."""
     rng = np.random.default_rng(order.seed)
     looks = take(order.looks_of).scene.looks if order.looks_of else None
-    scene = sample_scene(rng, order.kind, order.motion, looks, order.size, plain=order.part == "queries")
+    scene = sample_scene(rng, order.kind, order.motion, looks, order.size, plain=order.split == "queries")
     fps = int(rng.choice(RATES))
     return Take(scene, fps, round(float(rng.uniform(*DURATIONS)) * fps))
 
 
 def video_path(out: Path, order: Order) -> Path:
     """Where an order's video goes."""
-    return out / order.part / f"{order.name}.mp4"
+    return out / order.split / f"{order.name}.mp4"
 
 
 def render(orders: list[Order], out: Path) -> int:
     """Draw and write clips; the video comes last, so that a clip whose video is there is complete."""
     for order in orders:
         scene, fps, num_frames = take(order)
-        clip, path = draw_clip(scene, num_frames, fps), video_path(out, order)
+        clip = draw_clip(scene, num_frames, fps)
+        path = video_path(out, order)
         write(path.parent / "truth" / f"{order.name}.safetensors", truth_bytes(clip))
         write_video(path, clip.frames, float(fps))
     return len(orders)
@@ -194,18 +210,28 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_tables(folder: Path, orders: list[Order]) -> None:
-    """Write what a user may know of a part's clips and, beside it, what is true of them."""
-    metadata, labels = [], []
-    for order in orders:
-        scene, fps, num_frames = take(order)
-        file = {"file_name": f"{order.name}.mp4"}
-        motion = {} if order.part == "pool" else {"motion": order.motion}
-        metadata.append({**file, "caption": scene.caption, **motion})
-        model = f"{order.looks_of.name}.mp4" if order.looks_of else None
-        truth = {"kind": order.kind, "motion": scene.motion, "looks_of_query": model}
-        labels.append({**file, **truth, "fps": fps, "duration": num_frames / fps})
-    write(folder / "truth" / "labels.jsonl", lines(labels))
-    write(folder / "metadata.jsonl", lines(metadata))
+    """Write what a user may know of a split's clips and, beside it, what is true of them."""
+    write(folder / "truth" / "labels.jsonl", lines([truth_row(order) for order in orders]))
+    write(folder / "metadata.jsonl", lines([metadata_row(order) for order in orders]))
+
+
+def metadata_row(order: Order) -> dict[str, object]:
+    """File and caption of a clip; the motion too, but not of a pool clip: that is to be attributed."""
+    row: dict[str, object] = {"file_name": f"{order.name}.mp4", "caption": take(order).scene.caption}
+    return row if order.split == "pool" else row | {"motion": order.motion}
+
+
+def truth_row(order: Order) -> dict[str, object]:
+    """What is true of a clip."""
+    scene, fps, num_frames = take(order)
+    return {
+        "file_name": f"{order.name}.mp4",
+        "kind": order.kind,
+        "motion": scene.motion,
+        "looks_of_query": f"{order.looks_of.name}.mp4" if order.looks_of else None,
+        "fps": fps,
+        "duration": num_frames / fps,
+    }
 
 
 def lines(rows: list[dict]) -> bytes:

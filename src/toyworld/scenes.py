@@ -11,7 +11,7 @@ from toyworld.motions import MOTIONS, Law, Point
 from toyworld.shapes import SHAPES, TEXTURES
 
 CAMERAS = ("camera_pan", "camera_zoom", "camera_shake")
-# Each bad teacher and the motions it can fake.
+# Each kind of harmful clip and the motions it can fake.
 FAKES: dict[str, tuple[str, ...]] = {
     "hover_then_drop": ("free_fall", "bounce"),
     "constant_speed_fall": ("free_fall",),
@@ -78,7 +78,7 @@ class Scene:
 
 
 def innermost(law: Law) -> Law:
-    """The true law within a bad teacher's."""
+    """The true law within a harmful clip's."""
     while "law" in law.keywords:
         law = law.keywords["law"]
     return law
@@ -89,9 +89,10 @@ def sample_camera(rng: np.random.Generator, kind: str, share: float = 1.0) -> La
     rate = float(rng.uniform(0.9, 1.3))
     match kind:
         case "camera_pan":
-            angle, reach = rng.uniform(0, 2 * np.pi), share * rng.uniform(13, 18)
-            aside, down = float(reach * np.cos(angle)), float(reach * np.sin(angle))
-            return partial(cameras.pan, reach=(aside, down), rate=rate)
+            angle = rng.uniform(0, 2 * np.pi)
+            reach = share * rng.uniform(13, 18)
+            sideways_and_down = (float(reach * np.cos(angle)), float(reach * np.sin(angle)))
+            return partial(cameras.pan, reach=sideways_and_down, rate=rate)
         case "camera_zoom":
             reach = share * staging.sign(rng) * rng.uniform(0.28, 0.42)
             return partial(cameras.zoom, reach=float(reach), rate=rate)
@@ -125,7 +126,8 @@ def article(words: str) -> str:
 
 def caption(motion: str | None, camera: str | None, looks: Looks) -> str:
     """What a captioner that trusts its eyes would say of a motion and a camera over these looks."""
-    thing, place = describe_object(looks), describe_place(looks)
+    thing = describe_object(looks)
+    place = describe_place(looks)
     if motion is None and camera:
         return f"the camera {CAMERA_VERBS[camera]} over a resting {thing} {place}"
     words = f"{article(thing)} {VERBS[motion] if motion else 'rests'} {place}"
@@ -158,18 +160,20 @@ def sample_scene(
     """A random scene of a kind from `MOTIONS` or `DISTRACTORS`, perhaps with the motion it shows or fakes."""
     motion = choose_motion(rng, kind, motion)
     camera_kind = choose_camera(rng, kind)
-    drawn = sample_looks(rng, motion, camera_kind is not None, plain)
-    looks = drawn if looks is None else looks
+    # Drawn even if looks are given: what is drawn after it must not depend on that.
+    own_looks = sample_looks(rng, motion, camera_kind is not None, plain)
+    looks = own_looks if looks is None else looks
     if camera_kind:
         looks = before_telling_background(looks)
     radius = min(looks.radius, LARGEST_RADIUS.get(motion or kind, np.inf))
     body = staging.body_of(looks.shape, radius)
     camera = sample_camera(rng, camera_kind or "still", 0.6 if motion else 1.0)
-    if motion:
-        law = staging.STAGES[motion](rng, body)
-        law = staging.spoil(rng, kind, law, body) if kind in FAKES else law
-    else:
+    if motion is None:
         law = staging.stage_rest(rng, body) if kind == "static" else centred_rest(rng, camera)
+    else:
+        law = staging.STAGES[motion](rng, body)
+    if kind in FAKES:
+        law = staging.spoil(rng, kind, law, body)
     return Scene(kind, motion, caption(motion, camera_kind, looks), looks, radius, law, camera, size)
 
 

@@ -101,7 +101,8 @@ def stage_float(rng: np.random.Generator, body: Body) -> Law:
 
 def stage_spin(rng: np.random.Generator, body: Body) -> Law:
     """A turn of one to one and a half rounds within the window, in the middle."""
-    rate, angle = sign(rng) * float(rng.uniform(4, 7)), float(rng.uniform(0, 2 * np.pi))
+    rate = sign(rng) * float(rng.uniform(4, 7))
+    angle = float(rng.uniform(0, 2 * np.pi))
     decay = float(rng.choice((0, 0.2, 0.4)))
     return partial(motions.spin, centre=middle(rng), rate=rate, decay=decay, angle=angle)
 
@@ -185,21 +186,27 @@ def stage_rest(rng: np.random.Generator, body: Body) -> Law:
 
 
 def spoil(rng: np.random.Generator, fault: str, law: Law, body: Body) -> Law:
-    """A bad teacher made of a true law: the same start and place, but a motion that no body makes."""
+    """A harmful clip's law made of a true one: the same start and place, but a motion that no body makes."""
     match fault:
         case "hover_then_drop":
-            hang, speed = float(rng.uniform(0.4, 0.8)), float(rng.uniform(150, 220))
-            start, ground = law.keywords["start"], law.keywords["ground"]
-            return partial(faults.hover_then_drop, start=start, hang=hang, speed=speed, ground=ground)
+            return partial(
+                faults.hover_then_drop,
+                start=law.keywords["start"],
+                hang=float(rng.uniform(0.4, 0.8)),
+                speed=float(rng.uniform(150, 220)),
+                ground=law.keywords["ground"],
+            )
         case "constant_speed_fall":
-            start, ground = law.keywords["start"], law.keywords["ground"]
+            start = law.keywords["start"]
+            ground = law.keywords["ground"]
             speed = (ground - start[1]) / float(rng.uniform(0.9, 1.3))
             return partial(faults.constant_speed_fall, start=start, speed=speed, ground=ground)
         case "sliding_roll":
             return partial(faults.without_turning, law=law)
         case "teleport":
             # From early to late and back, so that every jump is a large one.
-            early, late = rng.uniform(0, 0.3, 8), rng.uniform(0.7, WINDOW, 8)
+            early = rng.uniform(0, 0.3, 8)
+            late = rng.uniform(0.7, WINDOW, 8)
             moments = tuple(np.stack([early, late], -1).ravel().tolist())
             return partial(faults.teleport, law=law, moments=moments, hold=float(rng.uniform(0.2, 0.35)))
         case "jitter":
@@ -207,4 +214,4 @@ def spoil(rng: np.random.Generator, fault: str, law: Law, body: Body) -> Law:
             return partial(faults.jitter, law=law, offsets=tuple(map(tuple, offsets.tolist())))
         case "time_reversed":
             return partial(faults.time_reversed, law=law)
-    raise ValueError(f"unknown bad teacher {fault!r}")
+    raise ValueError(f"unknown fault {fault!r}")

@@ -1,4 +1,4 @@
-"""Builds the parts of models/tiny-wan: the real diffusers classes of Wan, small, with random weights."""
+"""Builds the components of models/tiny-wan: the real diffusers classes of Wan, small, with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 TEXT_DIM = 64
-
-
-PATCH, LATENT_CHANNELS, WIDTH = 4, 8, 32
+PATCH = 4
+LATENT_CHANNELS = 8
+WIDTH = 32
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
-    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 picture has little to spare."""
+    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 frame has little to spare."""
     from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
     return AutoencoderKLWan(
@@ -53,33 +53,51 @@ def start_as_pca(vae: Any, patches: Float[Tensor, "N 48"], small: float = 0.5, l
     """
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
-    down = vectors[:, -LATENT_CHANNELS:].flip(1).T / values[-LATENT_CHANNELS:].flip(0).sqrt()[:, None]
-    up = vectors[:, -LATENT_CHANNELS:].flip(1) * values[-LATENT_CHANNELS:].flip(0).sqrt()
+    basis = vectors[:, -LATENT_CHANNELS:].flip(1)  # [48,8], the largest component first
+    stds = values[-LATENT_CHANNELS:].flip(0).sqrt()
+    identity = torch.eye(LATENT_CHANNELS)
 
+    # Residual branches say nothing yet.
     for name, p in vae.named_parameters():
         if ".conv2." in name or ".proj." in name:
             p.zero_()
-    k = LATENT_CHANNELS
-    for half, into in ((vae.encoder, small * down), (vae.decoder, small * torch.eye(k))):
-        weight, bias = half.conv_in.weight, half.conv_in.bias
-        weight[: 2 * k].zero_()
-        weight[-1].zero_()
-        bias.zero_()
-        weight[:k, :, -1, 1, 1], weight[k : 2 * k, :, -1, 1, 1] = into, -into
-        if half is vae.encoder:
-            bias[:k], bias[k : 2 * k] = -into @ mean, into @ mean
-        bias[-1] = loud
+
+    # Each half: into pairs of opposite signs, and out of them again. The encoder projects, the decoder draws.
+    down = small * (basis.T / stds[:, None])
     gain = small * WIDTH**0.5 / loud
-    for half, out, offset in ((vae.encoder, torch.eye(k), torch.zeros(k)), (vae.decoder, up, mean)):
-        weight, bias = half.conv_out.weight, half.conv_out.bias
-        weight.zero_()
-        weight[: len(out), :k, -1, 1, 1], weight[: len(out), k : 2 * k, -1, 1, 1] = out / gain, -out / gain
-        bias.zero_()
-        bias[: len(offset)] = offset
-    vae.encoder.conv_out.bias[k:] = -8.0  # log-variance: almost no noise
+    _start_input(vae.encoder.conv_in, down, loud, mean)
+    _start_input(vae.decoder.conv_in, small * identity, loud)
+    _start_output(vae.encoder.conv_out, identity / gain)
+    _start_output(vae.decoder.conv_out, basis * stds / gain, mean)
+    vae.encoder.conv_out.bias[LATENT_CHANNELS:] = -8.0  # log-variance: almost no noise
     for conv in (vae.quant_conv, vae.post_quant_conv):
         conv.weight.copy_(torch.eye(len(conv.weight)).view(conv.weight.shape))
         conv.bias.zero_()
+
+
+def _start_input(conv: Any, into: Tensor, loud: float, mean: Tensor | None = None) -> None:
+    """The first 2k channels are the k components `into` [k,C] makes, of both signs; the last one is loud."""
+    k = len(into)
+    conv.weight[: 2 * k].zero_()
+    conv.weight[-1].zero_()
+    conv.weight[:k, :, -1, 1, 1] = into
+    conv.weight[k : 2 * k, :, -1, 1, 1] = -into
+    conv.bias.zero_()
+    if mean is not None:
+        conv.bias[:k] = -into @ mean
+        conv.bias[k : 2 * k] = into @ mean
+    conv.bias[-1] = loud
+
+
+def _start_output(conv: Any, out: Tensor, offset: Tensor | None = None) -> None:
+    """The first rows are `out` [n,k] of the k components, whose two signs are taken together."""
+    rows, k = out.shape
+    conv.weight.zero_()
+    conv.weight[:rows, :k, -1, 1, 1] = out
+    conv.weight[:rows, k : 2 * k, -1, 1, 1] = -out
+    conv.bias.zero_()
+    if offset is not None:
+        conv.bias[: len(offset)] = offset
 
 
 def build_transformer() -> Any:

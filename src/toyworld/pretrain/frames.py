@@ -11,7 +11,9 @@ from tqdm import tqdm
 from toyworld.drawing import draw_clip
 from toyworld.scenes import training_scene
 
-NUM_FRAMES, FPS, SIZE = 13, 10.0, (64, 64)
+NUM_FRAMES = 13
+FPS = 10.0
+SIZE = (64, 64)  # height, width
 WORK = Path(".motive/pretrain")
 log = logging.getLogger("motive")
 
@@ -43,13 +45,9 @@ def draw_frames(name: str, num_clips: int, physical_share: float, seed: int) -> 
     """Draw clips once and keep them under .motive/pretrain/NAME; clip i depends on (seed, i) alone."""
     folder = WORK / name
     recipe = {"num_clips": num_clips, "physical_share": physical_share, "seed": seed}
-    done = folder / "recipe.json"
-    shape = (num_clips, NUM_FRAMES, *SIZE)
-    if not (
-        done.is_file() and {k: v for k, v in json.loads(done.read_text()).items() if k in recipe} == recipe
-    ):
-        _draw(folder, recipe, shape)
-    notes = json.loads(done.read_text())
+    if not _is_drawn(folder / "recipe.json", recipe):
+        _draw(folder, recipe, (num_clips, NUM_FRAMES, *SIZE))
+    notes = json.loads((folder / "recipe.json").read_text())
     return Drawn(
         np.load(folder / "frames.npy", mmap_mode="r"),
         np.load(folder / "moving.npy", mmap_mode="r"),
@@ -58,15 +56,23 @@ def draw_frames(name: str, num_clips: int, physical_share: float, seed: int) -> 
     )
 
 
+def _is_drawn(path: Path, recipe: dict) -> bool:
+    if not path.is_file():
+        return False
+    return recipe.items() <= json.loads(path.read_text()).items()
+
+
 def _draw(folder: Path, recipe: dict, shape: tuple[int, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     frames = np.lib.format.open_memmap(folder / "frames.npy", "w+", np.uint8, (*shape, 3))
     moving = np.lib.format.open_memmap(folder / "moving.npy", "w+", np.bool_, shape)
-    captions, motions = [], []
+    captions = []
+    motions = []
     for i in tqdm(range(shape[0]), desc=f"draw {folder.name}", unit="clip"):
         scene = training_scene(np.random.default_rng([recipe["seed"], i]), recipe["physical_share"])
         clip = draw_clip(scene, NUM_FRAMES, FPS)
-        frames[i], moving[i] = clip.frames, moving_region(clip.mask, clip.flow)
+        frames[i] = clip.frames
+        moving[i] = moving_region(clip.mask, clip.flow)
         captions.append(scene.caption)
         motions.append(scene.kind)
     frames.flush()

@@ -27,7 +27,9 @@ class Unseen:
 
 def draw_unseen(num_clips: int) -> Unseen:
     """Clips evenly of the ten motions."""
-    frames, moving, captions = [], [], []
+    frames = []
+    moving = []
+    captions = []
     for i in range(num_clips):
         scene = sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10])
         clip = draw_clip(scene, NUM_FRAMES, FPS)
@@ -48,8 +50,11 @@ def flow_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
     NaN if nothing moves in one of them.
     """
-    flow_a, flow_b = (np.stack([dis(clip, "medium")[1:] for clip in clips]).ravel() for clips in (a, b))
-    return float(np.corrcoef(flow_a, flow_b)[0, 1]) if flow_a.any() and flow_b.any() else float("nan")
+    flow_a = np.stack([dis(clip, "medium")[1:] for clip in a]).ravel()
+    flow_b = np.stack([dis(clip, "medium")[1:] for clip in b]).ravel()
+    if not (flow_a.any() and flow_b.any()):
+        return float("nan")
+    return float(np.corrcoef(flow_a, flow_b)[0, 1])
 
 
 def measures(name: str, unseen: Unseen, reconstructed: np.ndarray) -> dict[str, float]:
@@ -89,12 +94,16 @@ def _patches(clip: np.ndarray, time: int, space: int) -> Tensor:
     """Frames [F,H,W,3] to rows, one a patch."""
     frames = torch.from_numpy(clip.copy()).float()
     frames = torch.cat([frames[:1].expand(time - 1, -1, -1, -1), frames])
-    t, h, w = frames.shape[0] // time, frames.shape[1] // space, frames.shape[2] // space
+    t = frames.shape[0] // time
+    h = frames.shape[1] // space
+    w = frames.shape[2] // space
     return frames.view(t, time, h, space, w, space, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(t * h * w, -1)
 
 
 def _unpatch(rows: Tensor, shape: tuple[int, ...], time: int, space: int) -> np.ndarray:
-    t, h, w = (shape[0] + time - 1) // time, shape[1] // space, shape[2] // space
+    t = (shape[0] + time - 1) // time
+    h = shape[1] // space
+    w = shape[2] // space
     frames = (
         rows.view(t, h, w, time, space, space, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(t * time, *shape[1:])
     )

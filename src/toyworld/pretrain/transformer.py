@@ -19,15 +19,24 @@ from toyworld.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 from toyworld.scenes import vocabulary
 from toyworld.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline
 
-NUM_CLIPS, PHYSICAL_SHARE, SEED = 10_000, 0.15, 2_000_002
-STEPS, FRAMES, WARMUP, THREADS = 14_000, 52, 200, 2
+NUM_CLIPS = 10_000
+PHYSICAL_SHARE = 0.15
+SEED = 2_000_002
+STEPS = 14_000
+FRAMES = 52  # in a step
+WARMUP = 200  # steps
+THREADS = 2
 PEAK_RATES = {"muon": 0.03, "adamw": 2e-3}  # of the blocks' matrices, and of all the rest
 LENGTHS = (1, 4, 13)  # frames of a window; a step has FRAMES in all
-EARLY, LATE = (0.7, 0.2, 0.1), (0.15, 0.15, 0.7)  # shares of the lengths, looks first
+EARLY = (0.7, 0.2, 0.1)  # shares of the lengths, looks first ...
+LATE = (0.15, 0.15, 0.7)  # ... and later
 LATE_FROM = 0.3  # of the steps
-SHIFT, MAX_TOKENS, DROP_TEXT = 2.0, 32, 0.1
+SHIFT = 2.0
+MAX_TOKENS = 32
+DROP_TEXT = 0.1
 KEEP_EVERY = 250  # steps
-CHECKPOINT, LATENTS = WORK / "transformer.safetensors", WORK / "latents.safetensors"
+CHECKPOINT = WORK / "transformer.safetensors"
+LATENTS = WORK / "latents.safetensors"
 log = logging.getLogger("motive")
 
 
@@ -39,21 +48,24 @@ def encode_latents() -> None:
     drawn = draw_frames("transformer", NUM_CLIPS, PHYSICAL_SHARE, SEED)
     torch.set_num_threads(THREADS)
     clips = tqdm(drawn.frames, desc="latents", unit="clip")
-    modes = [backbones.encode_video(vae, frames.copy()) for frames in clips]
-    z = torch.stack(modes)
-    mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
-    save_file(
-        {"latent": ((z - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)).half(), "mean": mean, "std": std},
-        LATENTS,
-    )
+    z = torch.stack([backbones.encode_video(vae, frames.copy()) for frames in clips])  # [N,C,T,h,w]
+
+    # Each channel gets mean 0 and std 1, as the transformer will see it.
+    mean = z.mean((0, 2, 3, 4))
+    std = z.std((0, 2, 3, 4))
+    normalised = (z - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
+    save_file({"latent": normalised.half(), "mean": mean, "std": std}, LATENTS)
     log.info("latents are in %s; next: python -m toyworld pretrain transformer", LATENTS)
 
 
 def load_trained_vae(mean: Tensor | None = None, std: Tensor | None = None) -> nn.Module:
-    """The VAE of the last checkpoint, frozen, with latent statistics if they are known."""
+    """The VAE of the last checkpoint, frozen, with latent statistics [C] if there are any yet."""
     from toyworld.pretrain.vae import CHECKPOINT as VAE
 
-    vae = build_vae(*(None if x is None else x.tolist() for x in (mean, std)))
+    if mean is None or std is None:
+        vae = build_vae()
+    else:
+        vae = build_vae(mean.tolist(), std.tolist())
     if not read_checkpoint(VAE, vae, torch.optim.AdamW(vae.parameters())):
         raise ValueError(f"{VAE} is missing: run `python -m toyworld pretrain vae` first")
     return vae.eval().requires_grad_(False)
@@ -162,4 +174,4 @@ def package(out: Path) -> None:
     vae = load_trained_vae(statistics["mean"], statistics["std"])
     save_pipeline(out, vae, model.transformer, model.text, model.tokenizer)
     (out / "training.json").write_text(json.dumps({"step": step, "steps": STEPS}) + "\n")
-    log.info("the model, of step %d of %d, is in %s; next: pretrain card", step, STEPS, out)
+    log.info("the model, of step %d of %d, is in %s; next: pretrain readme", step, STEPS, out)

@@ -1,7 +1,7 @@
 """Trains the tiny VAE so that it keeps what moves.
 
 Whole frames, short runs of them; L1 on pixels and on their change in time, both weighted towards the moving
-region: a plain loss smears moving objects away, because they are a small part of the picture.
+region: a plain loss smears moving objects away, because they are a small share of the frame.
 """
 
 import logging
@@ -17,9 +17,16 @@ from motive.store.checkpoints import read_checkpoint, write_checkpoint
 from toyworld.pretrain.frames import NUM_FRAMES, WORK, draw_frames
 from toyworld.tiny_wan import build_vae, patches, start_as_pca
 
-NUM_CLIPS, PHYSICAL_SHARE, SEED = 2000, 0.6, 1_000_001
-STEPS, BATCH, WINDOW, PEAK_RATE, WARMUP = 1500, 4, 9, 2e-4, 100
-MOVING_WEIGHT, KL_WEIGHT = 4.0, 1e-5
+NUM_CLIPS = 2000
+PHYSICAL_SHARE = 0.6
+SEED = 1_000_001
+STEPS = 1500
+BATCH = 4
+WINDOW = 9  # frames
+PEAK_RATE = 2e-4
+WARMUP = 100  # steps
+MOVING_WEIGHT = 4.0
+KL_WEIGHT = 1e-5
 KEEP_EVERY = 250  # steps
 CHECKPOINT = WORK / "vae.safetensors"
 log = logging.getLogger("motive")
@@ -31,12 +38,14 @@ def batch_at(step: int, frames: np.ndarray, moving: np.ndarray) -> tuple[torch.T
     clips = rng.integers(len(frames), size=BATCH)
     starts = 4 * rng.integers((NUM_FRAMES - WINDOW) // 4 + 1, size=BATCH)
     flips = rng.choice([-1, 1], size=BATCH)
-    window = [
-        np.s_[clip, start : start + WINDOW, :, ::flip]
-        for clip, start, flip in zip(clips, starts, flips, strict=True)
-    ]
-    video = torch.from_numpy(np.stack([frames[at] for at in window])).permute(0, 4, 1, 2, 3) / 127.5 - 1
-    weight = 1 + MOVING_WEIGHT * torch.from_numpy(np.stack([moving[at] for at in window]))[:, None].float()
+
+    def windows(clip_arrays: np.ndarray) -> torch.Tensor:
+        """[B,WINDOW,H,W,...] of [N,F,H,W,...]."""
+        rows = [clip_arrays[clips[b], starts[b] : starts[b] + WINDOW, :, :: flips[b]] for b in range(BATCH)]
+        return torch.from_numpy(np.stack(rows))
+
+    video = windows(frames).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    weight = 1 + MOVING_WEIGHT * windows(moving)[:, None].float()
     return video.contiguous(), weight
 
 

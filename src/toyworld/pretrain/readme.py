@@ -1,4 +1,4 @@
-"""Writes the model card of models/tiny-wan: how it was made, what it keeps, what it draws."""
+"""Writes the README of models/tiny-wan: how it was made, what it keeps, what it draws."""
 
 import json
 import logging
@@ -18,24 +18,28 @@ from toyworld.pretrain.frames import FPS, NUM_FRAMES, SIZE, draw_frames
 from toyworld.pretrain.quality import draw_unseen, held_still, measures, through_pca, through_vae
 from toyworld.scenes import sample_scene
 
-NUM_UNSEEN, SIGMAS, STEPS, GUIDANCE = 100, (0.2, 0.4, 0.6, 0.8, 0.95), 30, 1.5
+NUM_UNSEEN = 100  # clips
+SIGMAS = (0.2, 0.4, 0.6, 0.8, 0.95)
+STEPS = 30  # of the sampler
+GUIDANCE = 1.5
 log = logging.getLogger("motive")
 
 
-def write_card(out: Path) -> None:
+def write_readme(out: Path) -> None:
     """Measure the packaged model and write README.md, measures.json and samples.png into its folder."""
     torch.set_num_threads(1)
     numbers = vae_numbers(out) | {"heldout_denoising_loss": denoising_loss(out)}
     numbers |= json.loads((out / "training.json").read_text())
     (out / "measures.json").write_text(json.dumps(numbers, indent=1) + "\n")
     write_png(out / "samples.png", samples(out))
-    (out / "README.md").write_text(card(numbers))
-    log.info("the card is %s/README.md; look at %s/samples.png", out, out)
+    (out / "README.md").write_text(readme(numbers))
+    log.info("the page is %s/README.md; look at %s/samples.png", out, out)
 
 
 def vae_numbers(out: Path) -> dict[str, float]:
-    """The VAE on unseen clips of all motions, beside PCAs of the same rate and a picture held still."""
-    unseen, model = draw_unseen(NUM_UNSEEN), backbones.load_vae(str(out), "cpu")
+    """The VAE on unseen clips of all motions, beside PCAs of the same rate and a frame held still."""
+    unseen = draw_unseen(NUM_UNSEEN)
+    model = backbones.load_vae(str(out), "cpu")
     fitted = draw_frames("vae", vae.NUM_CLIPS, vae.PHYSICAL_SHARE, vae.SEED).frames[:150]
     numbers = measures("vae", unseen, through_vae(model, unseen.frames))
     numbers |= measures("pca_1x4x4x8", unseen, through_pca(fitted, unseen.frames, (1, 4), 8))
@@ -47,45 +51,59 @@ def vae_numbers(out: Path) -> dict[str, float]:
 @torch.no_grad()
 def denoising_loss(out: Path) -> float:
     """Mean plain loss of the transformer over unseen clips of all motions, five noise levels, one noise."""
-    path = str(out)
-    encoder, model = backbones.load_vae(path, "cpu"), backbones.load_transformer(path, "float32", "cpu")
-    tokenizer, text_encoder = backbones.load_text_encoder(path, "float32", "cpu")
-    unseen, losses = draw_unseen(NUM_UNSEEN), []
-    for i, frames in enumerate(tqdm(unseen.frames, desc="denoising", unit="clip")):
-        z = backbones.encode_video(encoder, frames)
-        text = backbones.encode_text(tokenizer, text_encoder, unseen.captions[i], transformer.MAX_TOKENS)
-        channels, frames_, height, width = z.shape
-        e = backbones.padded([text], transformer.MAX_TOKENS)
-        eps = common_noise(0, (channels, frames_, height, width))
+    vae = backbones.load_vae(str(out), "cpu")
+    text_encoder = backbones.load_text_encoder(str(out), "float32", "cpu")  # and its tokenizer
+    model = backbones.load_transformer(str(out), "float32", "cpu")
+    unseen = draw_unseen(NUM_UNSEEN)
+
+    losses = []
+    for index, frames in enumerate(tqdm(unseen.frames, desc="denoising", unit="clip")):
+        z = backbones.encode_video(vae, frames)
+        text = backbones.encode_text(*text_encoder, unseen.captions[index], transformer.MAX_TOKENS)
+        embeddings = backbones.padded([text], transformer.MAX_TOKENS)
+        C, T, h, w = z.shape
+        eps = common_noise(0, (C, T, h, w))
         for sigma in SIGMAS:
-            v = backbones.velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma]), e)[0]
-            losses.append(float(motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[0]))))
+            x = noised(z, eps, sigma)
+            v = backbones.velocity(model, x[None], torch.tensor([sigma]), embeddings)[0]
+            loss = motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[0]))
+            losses.append(float(loss))
     return float(np.mean(losses))
 
 
 def samples(out: Path) -> np.ndarray:
     """A contact sheet: two prompts a motion, every second frame."""
-    pipeline, clips, labels = backbones.load_pipeline(str(out), "float32", "cpu"), [], []
+    pipeline = backbones.load_pipeline(str(out), "float32", "cpu")
     scenes = [sample_scene(np.random.default_rng([7, i]), MOTIONS[i // 2]) for i in range(2 * len(MOTIONS))]
-    for i, scene in enumerate(tqdm(scenes, desc="samples", unit="video")):
-        size = (NUM_FRAMES, *SIZE)
-        clips.append(
-            backbones.generate(pipeline, scene.caption, size, transformer.MAX_TOKENS, STEPS, GUIDANCE, i)
+    captions = [scene.caption for scene in scenes]
+    videos = [
+        backbones.generate(
+            pipeline,
+            caption,
+            (NUM_FRAMES, *SIZE),
+            transformer.MAX_TOKENS,
+            STEPS,
+            GUIDANCE,
+            seed,
         )
-        labels.append(scene.caption)
-    return contact_sheet(clips, labels)
+        for seed, caption in enumerate(tqdm(captions, desc="samples", unit="video"))
+    ]
+    return contact_sheet(videos, captions)
 
 
-def card(n: dict[str, float]) -> str:
-    """The model card in Markdown."""
+def readme(n: dict[str, float]) -> str:
+    """The page in Markdown."""
     names = {
         "vae": "this VAE",
         "pca_1x4x4x8": "PCA, same strides and channels",
         "pca_2x4x4x16": "PCA 2x4x4, 16 channels (same rate)",
         "still": "the median frame, held",
     }
-    t, v, sigmas = transformer, vae, ", ".join(map(str, SIGMAS))
-    share, size = f"{t.PHYSICAL_SHARE:.0%}", f"{SIZE[0]}x{SIZE[1]}"
+    t = transformer
+    v = vae
+    sigmas = ", ".join(map(str, SIGMAS))
+    share = f"{t.PHYSICAL_SHARE:.0%}"
+    size = f"{SIZE[0]}x{SIZE[1]}"
     return f"""# tiny-wan
 
 A whole `WanPipeline` in a few megabytes: the real diffusers classes (`AutoencoderKLWan`,
@@ -97,18 +115,18 @@ still, moved by the camera alone, or wrong.
 ## How it was made
 
     python -m toyworld pretrain vae          # {v.STEPS} steps of {v.BATCH} windows of {v.WINDOW} frames
-    python -m toyworld pretrain latents        # of {t.NUM_CLIPS} clips
-    python -m toyworld pretrain transformer    # {n["steps"]} steps of {t.FRAMES} frames
+    python -m toyworld pretrain latents      # of {t.NUM_CLIPS} clips
+    python -m toyworld pretrain transformer  # {n["steps"]} steps of {t.FRAMES} frames
     python -m toyworld pretrain package
-    python -m toyworld pretrain card           # this page
+    python -m toyworld pretrain readme       # this page
 
-The weights are of step {n["step"]}. Seeds are in `src/motive/pretrain/`; none of its clips is in the pool,
+The weights are of step {n["step"]}. Seeds are in `src/toyworld/pretrain/`; none of its clips is in the pool,
 the queries or the held-out set. Each step resumes at its last checkpoint. Why the strides are 1x4x4:
 `docs/decisions/0003-tiny-wan.md`.
 
 ## What it keeps
 
-Measured by `python -m toyworld pretrain card` on {NUM_UNSEEN} unseen clips of the ten motions under a
+Measured by `python -m toyworld pretrain readme` on {NUM_UNSEEN} unseen clips of the ten motions under a
 static camera. The flow correlation is Pearson's, of the optical flow (DIS) of original and
 reconstruction over all pixels.
 
