@@ -19,7 +19,8 @@ from typing import Annotated
 
 import typer
 
-from motive.cli import PART_STAGES, STAGES, TELEMETRY_OFF
+from motive.cli import SPLIT_STAGES, STAGES
+from motive.terminal import TELEMETRY_OFF
 from testing.machine import LONG, dvc, make_site, worker_of
 from testing.servers import BIN, free_port, postgres, prefect_api, prefect_server, wait_until
 from testing.tiny import ROOT
@@ -47,7 +48,7 @@ def first_lines(folder: Path, rounds: int) -> dict[str, float]:
     """Seconds until a stage's first line, of the slowest stage; without params.yaml none goes on."""
     empty = folder / "empty"
     empty.mkdir()
-    commands = [[stage, "pool"] for stage in PART_STAGES] + [[stage] for stage in STAGES]
+    commands = [[stage, "pool"] for stage in SPLIT_STAGES] + [[stage] for stage in STAGES]
     seconds = {}
     for command in commands:
         times = []

@@ -2,7 +2,7 @@
 
 import os
 
-from motive.cli import TELEMETRY_OFF
+from motive.terminal import TELEMETRY_OFF
 
 for _name, _value in TELEMETRY_OFF.items():  # before a flow loads MLflow or DVC
     os.environ.setdefault(_name, _value)

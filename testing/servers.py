@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
-from motive.cli import TELEMETRY_OFF
+from motive.terminal import TELEMETRY_OFF
 from testing.tiny import ROOT
 
 BIN = Path(sys.executable).parent

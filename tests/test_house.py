@@ -30,7 +30,7 @@ def test_a_stage_has_one_name_everywhere():
     files = {path.stem for path in (ROOT / "src/motive/stages").glob("*.py")} - {"__init__"}
     assert set(STAGES) == set(read_yaml("params.yaml")) - NO_STAGE
     assert set(STAGES) == files
-    assert set(STAGES) == {*cli.PART_STAGES, *cli.STAGES}
+    assert set(STAGES) == {*cli.SPLIT_STAGES, *cli.STAGES}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -377,14 +377,14 @@ def test_mlflow_has_a_run_a_data_version_and_a_nested_run_a_stage(grown, project
         assert "heldout_motion_loss_tuned" in parent.data.metrics
 
 
-def test_sketch_append_adds_the_clips_that_came_and_computes_no_other(grown):
+def test_append_adds_the_clips_that_came_and_computes_no_other(grown):
     known = set(read_clips("pool")["clip_id"])
     frames = np.full((40, 32, 32, 3), 90, np.uint8)
     for f, frame in enumerate(frames):
         frame[10:18, f // 2 : f // 2 + 8] = 240
     write_video(Path("data/world/pool/new.mp4"), frames, 16.0)
     write_metadata([*metadata(), json.dumps({"file_name": "new.mp4", "caption": "a white box slides"})])
-    done = motive("sketch", "--append", cwd=Path.cwd())
+    done = motive("append", cwd=Path.cwd())
     assert done.returncode == 0, done.stderr
     assert [re.findall(line, done.stderr) for line in COUNTS.values()] == [["1"]] * len(COUNTS)
     ids, ok = shards.read_stacked(Path("data/pool/sketches"), "ok")

@@ -1,35 +1,47 @@
 """What a field of a pydantic model takes, in words: for the table of `motive params` and for errors."""
 
-from collections.abc import Iterator
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+TYPES = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+class Words(NamedTuple):
+    """Beside a field's pattern: the same for people."""
+
+    text: str
+
 
 def allowed(field: FieldInfo) -> str:
     """A number and its limits, names to choose from, a list of them."""
-    kind, limits = field.annotation, field.metadata
+    kind = field.annotation
+    for each in field.metadata:
+        if isinstance(each, Words):
+            return each.text
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
-    if get_origin(kind) in (tuple, dict):
-        *keys, item = [FieldInfo.from_annotation(arg) for arg in get_args(kind) if arg is not Ellipsis]
-        return f"name ({allowed(keys[0])}): {allowed(item)}, ..." if keys else f"list of {allowed(item)}"
+    if get_origin(kind) is dict:
+        key, value = (allowed(FieldInfo.from_annotation(item)) for item in get_args(kind))
+        return f"{key}: {value}, ..."
+    if get_origin(kind) is tuple:
+        return f"list of {allowed(FieldInfo.from_annotation(get_args(kind)[0]))}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"keys {', '.join(kind.model_fields)}"
-    names = {bool: "true | false", int: "whole number", float: "number", str: "text"}
-    return " ".join([names[kind or NoneType], *_limits(limits)])
+    return " ".join([TYPES[kind or NoneType], *_limits(field.metadata)])
 
 
-def _limits(limits: list[Any]) -> Iterator[str]:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    named = [(name, limit) for limit in limits for name in signs if hasattr(limit, name)]
-    bounds = [f"{signs[name]} {getattr(limit, name):g}" for name, limit in named]
-    if bounds:
-        yield " and ".join(bounds)
-    for limit in limits:
-        if pattern := getattr(limit, "pattern", None):
-            yield f"like {pattern}"
-        if getattr(limit, "min_length", None):
-            yield "(not empty)"
+def _limits(metadata: list[Any]) -> list[str]:
+    bounds = [
+        f"{sign} {getattr(limit, name):g}"
+        for limit in metadata
+        for name, sign in SIGNS.items()
+        if hasattr(limit, name)
+    ]
+    limits = [" and ".join(bounds)] if bounds else []
+    if any(getattr(limit, "min_length", None) for limit in metadata):
+        limits.append("(not empty)")
+    return limits

@@ -1,53 +1,30 @@
-"""The `motive` command: one subcommand a stage, and the few others that people call."""
+"""The `motive` command: arguments only, each command calls one function.
+
+The pipeline's commands come first, in its order, then what people ask of a project.
+"""
 
 import logging
 import os
-import sys
-import traceback
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from motive.errors import TryAgain
+from motive.options import Device, Dtype, Settings, Split, load
+from motive.terminal import log_to_terminal, print_table, run_app
 
-if TYPE_CHECKING:
-    from motive.params import Params
-
-TRY_AGAIN = 75  # EX_TEMPFAIL of the system's own programs
-PARAMS = Path("params.yaml")
-FOR_ONCE: dict[str, str] = {}  # keys of its section `model` that the command line has
-PART_STAGES = {
-    "clips": "Read and standardise a folder of clips; broken files become rows with a reason.",
-    "optical_flow": "Track how every pixel moves from frame to frame.",
-    "masks": "Weigh each place and moment by how much moves there.",
-    "latents": "Encode clips and captions as the backbone sees them.",
-    "sketches": "Project each clip's motion-weighted gradient to a short vector.",
-}
-STAGES = {
-    "attribution": "Compare pool with queries: the influence of each clip, and the votes.",
-    "curation": "Choose the subset to train on.",
-    "finetuning": "Fine-tune the backbone on the subset.",
-    "evaluation": "Measure base and tuned model side by side.",
-    "track": "Record everything in MLflow, once.",
-}
-TELEMETRY_OFF = {
-    "DO_NOT_TRACK": "true",
-    "DVC_NO_ANALYTICS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
+SPLIT_STAGES = ("clips", "optical_flow", "masks", "latents", "sketches")
+STAGES = ("attribution", "curation", "finetuning", "evaluation", "track")
 
 log = logging.getLogger("motive")
 app = typer.Typer(
     help="Which training clips taught a video model its motion?",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 
 
@@ -56,192 +33,283 @@ def main() -> None:
     run_app(app)
 
 
-def run_app(app: typer.Typer) -> None:
-    """Run the command; a user's error is one red line on stderr and exit code 1, or 75 if it may pass."""
-    for name, value in TELEMETRY_OFF.items():
-        os.environ.setdefault(name, value)
-    try:
-        app()
-    except (ValueError, OSError) as error:  # the system's say which file: no space, no permission, gone
-        if os.environ.get("MOTIVE_DEBUG"):
-            traceback.print_exc()
-        typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(TRY_AGAIN if isinstance(error, TryAgain) else 1)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"motive {version('motive')}")
+        raise typer.Exit
 
 
 @app.callback()
 def start(
+    context: typer.Context,
+    params: Annotated[
+        Path, typer.Option("--params", metavar="FILE", help="The parameters; a path in --root.")
+    ] = Path("params.yaml"),
+    root: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Run as if started in this project's folder, like `git -C`.",
+        ),
+    ] = Path(),
+    device: Device = None,
+    dtype: Dtype = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    device: Annotated[str | None, typer.Option(help="For once, instead of model.device: cuda:1.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="For once, instead of model.dtype: bfloat16.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
 ) -> None:
-    FOR_ONCE.update(_given(device=device, dtype=dtype))
+    os.chdir(root)
+    context.obj = Settings(params, device, dtype)
     if debug:
         os.environ["MOTIVE_DEBUG"] = "1"
     log_to_terminal(debug)
 
 
-def log_to_terminal(debug: bool = False) -> None:
-    """Log lines with their time go to stderr."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
+# ---- the pipeline
 
 
-def _params() -> "Params":
-    """params.yaml, with what `--device` and `--dtype` say."""
-    from motive.params import load_params  # after a command's first line: it imports for a second
-
-    return load_params(PARAMS, **FOR_ONCE)
+def _stage(name: str, example: str):
+    """A command called as its stage is in dvc.yaml."""
+    return app.command(name, rich_help_panel="Pipeline, in this order", epilog=f"Example: motive {example}")
 
 
-def _run(stage: str, *parts: str) -> None:
-    log.info("%s: starting with %s", " ".join((stage, *parts)), PARAMS)
-    params = _params()
+def _run(
+    context: typer.Context,
+    *split: str,
+    stage: str = "",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> None:
+    stage = stage or context.info_name or ""
+    log.info("%s: starting with %s", " ".join((stage, *split)), context.obj.params)
+    params = load(context, device, dtype)
+    if split and split[0] not in params.clips.source:
+        raise ValueError(f"split {split[0]!r}: allowed: {' | '.join(params.clips.source)} (clips.source)")
     from motive.recording.system import sampled
     from motive.stages import run_stage
     from motive.store.files import alone
 
     # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
-    with alone(f"{stage} {parts[0]}") if parts else nullcontext(), sampled("@".join((stage, *parts)), params):
-        run_stage(import_module(f"motive.stages.{stage}"), params, *parts)
+    lock = alone(f"{stage} {split[0]}") if split else nullcontext()
+    with lock, sampled("@".join((stage, *split)), params):
+        run_stage(import_module(f"motive.stages.{stage}"), params, *split)
 
 
-def _add_part_stage(stage: str, text: str) -> None:
-    @app.command(stage, help=text, rich_help_panel="Stages of each part (pool, queries, heldout)")
-    def command(part: Annotated[str, typer.Argument(help="A part of clips.source, e.g. pool.")]) -> None:
-        _run(stage, part)
+@_stage("clips", "clips pool")
+def clips(context: typer.Context, split: Split) -> None:
+    """Read and standardise a folder of clips; broken files become rows with a reason."""
+    _run(context, split)
 
 
-def _add_stage(stage: str, text: str) -> None:
-    @app.command(stage, help=text, rich_help_panel="Stages where the parts meet")
-    def command() -> None:
-        _run(stage)
+@_stage("optical_flow", "optical_flow pool --device cuda")
+def optical_flow(context: typer.Context, split: Split, device: Device = None) -> None:
+    """Follow how every pixel moves from frame to frame."""
+    _run(context, split, device=device)
 
 
-for _stage, _text in PART_STAGES.items():
-    _add_part_stage(_stage, _text)
-for _stage, _text in STAGES.items():
-    if _stage != "track":
-        _add_stage(_stage, _text)
+@_stage("masks", "masks pool")
+def masks(context: typer.Context, split: Split) -> None:
+    """Weigh each place and moment by how much moves there."""
+    _run(context, split)
 
 
-@app.command(help=STAGES["track"], rich_help_panel="Stages where the parts meet")
+@_stage("latents", "latents pool --device cuda")
+def latents(context: typer.Context, split: Split, device: Device = None, dtype: Dtype = None) -> None:
+    """Encode clips and captions as the backbone sees them."""
+    _run(context, split, device=device, dtype=dtype)
+
+
+@_stage("sketches", "sketches pool --device cuda:1 --dtype bfloat16")
+def sketches(context: typer.Context, split: Split, device: Device = None, dtype: Dtype = None) -> None:
+    """Project each clip's motion-weighted gradient to a short vector."""
+    _run(context, split, device=device, dtype=dtype)
+
+
+@_stage("attribution", "--root ../other_project attribution")
+def attribution(context: typer.Context) -> None:
+    """Compare pool with queries: the influence of each clip, and the votes."""
+    _run(context)
+
+
+@_stage("curation", "--params profiles/paper.yaml curation")
+def curation(context: typer.Context) -> None:
+    """Choose the subset to train on."""
+    _run(context)
+
+
+@_stage("finetuning", "finetuning --device cuda")
+def finetuning(context: typer.Context, device: Device = None, dtype: Dtype = None) -> None:
+    """Fine-tune the backbone on the subset."""
+    _run(context, device=device, dtype=dtype)
+
+
+@_stage("evaluation", "evaluation --device cuda")
+def evaluation(context: typer.Context, device: Device = None, dtype: Dtype = None) -> None:
+    """Measure base and tuned model side by side."""
+    _run(context, device=device, dtype=dtype)
+
+
+@_stage("track", "track")
 def track(
-    failed: Annotated[str, typer.Option(help="Record instead that this stage failed.")] = "",
-    reason: Annotated[str, typer.Option(help="With --failed: what it said.")] = "",
+    context: typer.Context,
+    failed: Annotated[str, typer.Option(metavar="STAGE", help="Record instead that this stage failed.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="With --failed: what it said.")] = "",
 ) -> None:
+    """Record everything in MLflow, once."""
     if not failed:
-        _run("track")
+        _run(context)
         return
     log.info("track: %s failed", failed)
-    from motive.params import load_params
+    params = load(context)
     from motive.stages.track import fail
 
-    fail(load_params(PARAMS), failed, reason)
+    fail(params, failed, reason)
 
 
-# ---- what people call beside the stages; an option that is not given has the called function's own default
+# ---- what people ask; an option that is not given has the called function's own default
 
 
-@app.command()
-def show(
-    clip: Annotated[str, typer.Argument(help="A clip_id, its beginning, or a file name.")],
-    out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
-) -> None:
-    """Show one clip: frames, optical flow, the same without the camera, mask, and what they say."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from motive.params import load_params
-    from motive.show import show as shown
-
-    facts, picture = shown(clip, load_params(PARAMS), out)
-    table = Table(show_header=False)
-    for name, value in facts.items():
-        table.add_row(str(name), f"{value:.3f}" if isinstance(value, float) else str(value))
-    Console(markup=False).print(table)
-    log.info("look at %s", picture)
+def _ask(example: str):
+    return app.command(rich_help_panel="Ask a project", epilog=f"Example: motive {example}")
 
 
-@app.command()
+@_ask("append")
+def append(context: typer.Context, device: Device = None, dtype: Dtype = None) -> None:
+    """Add the clips that came into the pool's folder to its sketches, at the cost of these alone."""
+    for stage in SPLIT_STAGES:
+        _run(context, "pool", stage=stage, device=device, dtype=dtype)
+
+
+@_ask('query jump.mp4 --caption "a dog jumps over a fence"')
 def query(
-    video: Annotated[Path, typer.Argument(help="A video that shows the motion.")],
-    caption: Annotated[str, typer.Option(help="What it shows, in the words of the pool's captions.")],
+    context: typer.Context,
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that shows the motion.")],
+    caption: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it shows, in the words of the pool's captions.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="Clips printed, from both ends.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON, with all columns.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="X.png",
+            help="Where the image goes, and beside it X.parquet: the table of all clips.",
+            show_default=".motive/query/VIDEO.png",
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Ask a sketched pool about a new video: which clips teach its motion, and which teach against it."""
     log.info("query: %s against the sketches of data/pool", video)
-    from rich.console import Console
-    from rich.table import Table
+    image = out or Path(".motive/query") / f"{video.stem}.png"
+    if image.suffix.lower() != ".png":
+        raise ValueError(f"--out {image}: it is an image, and the table stands beside it: name it X.png")
+    params = load(context, device, dtype)
+    import pandas as pd
 
     from motive.query import draw, query_pool
     from motive.stages.attribution import segment_of
     from motive.store.files import write_table
 
-    picture, settings = out or Path(".motive/query") / f"{video.stem}.png", _params()
-    if picture.suffix.lower() != ".png":
-        raise ValueError(f"--out {picture}: it is a picture, and the table stands beside it: name it X.png")
-    found = query_pool(video, caption, settings)
-    heads = ["rank", "influence", "clip", "video", "caption"]
-    table = Table(*heads, *(["most at"] if "segment_start" in found else []))
-    ends: list[Any] = [*found.head(top).itertuples(), *found.iloc[top:].tail(top).itertuples()]
-    for row in ends:
-        cells = (row.clip_id, row.video, row.caption, segment_of(row))
-        table.add_row(str(row.rank), f"{row.influence:+.3f}", *cells[: len(table.columns) - 2])
-    Console(markup=False).print(table)
-    write_table(picture.with_suffix(".parquet"), found)
-    draw(found, video, caption, settings, picture)
-    log.info("look at %s; all clips are in %s", picture, picture.with_suffix(".parquet"))
+    ranking = query_pool(video, caption, params)
+    ends = pd.concat([ranking.head(top), ranking.iloc[top:].tail(top)])
+    if as_json:
+        print(ends.to_json(orient="records", double_precision=15, force_ascii=False, indent=1))
+    else:
+        heads = ["rank", "influence", "clip", "video", "caption", "most at"]
+        num_columns = len(heads) if "segment_start" in ranking else len(heads) - 1
+        rows = (
+            (row.rank, f"{row.influence:+.3f}", row.clip_id, row.video, row.caption, segment_of(row))
+            for row in ends.itertuples()
+        )
+        print_table(heads[:num_columns], (row[:num_columns] for row in rows))
+    write_table(image.with_suffix(".parquet"), ranking)
+    draw(ranking, video, caption, params, image)
+    log.info("look at %s; all clips are in %s", image, image.with_suffix(".parquet"))
 
 
-@app.command()
-def sketch(
-    append: Annotated[bool, typer.Option("--append", help="Read the pool's folder again first.")] = False,
+@_ask("show jump.mp4")
+def show(
+    context: typer.Context,
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="A clip_id, its beginning, or a file name.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="X.png", help="Where the image goes.", show_default=".motive/show/CLIP_ID.png"),
+    ] = None,
 ) -> None:
-    """Bring the pool's sketches up to date: with --append clips that came since cost only themselves."""
-    for stage in PART_STAGES if append else ("sketches",):
-        _run(stage, "pool")
+    """Show one clip: frames, optical flow, the same without the camera, mask, and what they say."""
+    params = load(context)
+    from motive.show import show as draw
+
+    facts, image = draw(clip, params, out)
+    print_table([], ((name, _rounded(fact)) for name, fact in facts.items()))
+    log.info("look at %s", image)
 
 
-@app.command()
+def _rounded(fact: object) -> object:
+    return f"{fact:.3f}" if isinstance(fact, float) else fact
+
+
+@_ask("validate --small")
 def validate(
+    context: typer.Context,
     small: Annotated[bool, typer.Option("--small", help="A quick look that proves nothing.")] = False,
-    subsets: Annotated[int | None, typer.Option(min=2, help="Halves to train on, for the LDS.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Instead of workers in params.yaml.")] = None,
+    subsets: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Halves to train on, for the LDS (linear datamodelling score).",
+            show_default="64; with --small 4",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="workers of params.yaml")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Is the attribution right? Retrain, remove, corrupt, and hold it against the truth.
 
     Needs the masks and latents of pool, queries and held-out clips. A killed run goes on where it stopped.
     """
-    log.info("validate: starting with %s", PARAMS)
+    log.info("validate: starting with %s", context.obj.params)
+    params = load(context, device, dtype)
     from rich.console import Console
 
     from motive.validation.report import tables
-    from motive.validation.run import validate as validated
+    from motive.validation.run import validate as measure
     from motive.validation.settings import FULL, SMALL
 
-    params = _params().model_copy(update=_given(workers=workers))
-    root, settings = ("validation/small", SMALL) if small else ("validation", FULL)
-    settings = replace(settings, **_given(num_subsets=subsets))  # of fewer halves the first are the same
-    for table in tables(validated(params, settings, root)):
+    folder = "validation/small" if small else "validation"
+    settings = SMALL if small else FULL
+    if subsets:
+        settings = replace(settings, num_subsets=subsets)  # of fewer halves the first are the same
+    if workers:
+        params = params.model_copy(update={"workers": workers})
+    for table in tables(measure(params, settings, folder)):
         Console(markup=False).print(table)
-    log.info("look at data/%s/validation.png and validation.json", root)
+    log.info("look at data/%s/validation.png and validation.json", folder)
 
 
-@app.command()
-def params(path: Annotated[Path, typer.Argument(help="A params file.")] = PARAMS) -> None:
-    """Check params.yaml and explain each key."""
-    from rich.console import Console
-    from rich.table import Table
+@_ask("params profiles/paper.yaml")
+def params(
+    context: typer.Context,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="Another file.", show_default="--params, params.yaml"),
+    ] = None,
+) -> None:
+    """Check the parameters and explain each key."""
+    if path:
+        context.obj.params = path
+    loaded = load(context)
+    from motive.params import explain
 
-    from motive.params import explain, load_params
-
-    table = Table("key", "value", "meaning", "allowed", title=str(path), title_justify="left")
-    for row in explain(load_params(path)):
-        table.add_row(row.key, str(row.value), row.meaning, row.allowed)
-    Console(markup=False).print(table)
-
-
-def _given(**options: object) -> dict:
-    return {name: value for name, value in options.items() if value is not None}
+    rows = ((row.key, row.value, row.meaning, row.allowed) for row in explain(loaded))
+    print_table(["key", "value", "meaning", "allowed"], rows, title=str(context.obj.params))

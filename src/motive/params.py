@@ -4,7 +4,7 @@ No key has a default here: its value stands in params.yaml and nowhere else.
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from motive.allowed import allowed
+from motive.allowed import Words, allowed
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -21,9 +21,13 @@ Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Strategy = Literal["motive", "random", "motion_magnitude", "full", "drop_worst"]
-Part = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
-Address = Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[\w.-]+:\d+)?$")]
+Split = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), Words("name of small letters, digits and _")]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$"), Words("cpu | cuda | cuda:N")]
+Address = Annotated[
+    str,
+    Field(pattern=r"^(local|auto|(ray://)?[\w.-]+:\d+)?$"),
+    Words("empty | local | auto | HOST:PORT | ray://HOST:PORT"),
+]
 
 
 class Section(BaseModel):
@@ -43,7 +47,7 @@ class Model(Section):
 
 
 class Clips(Section):
-    source: dict[Part, Text] = Field(description="part -> its folder of clips; pool and queries are needed")
+    source: dict[Split, Text] = Field(description="part -> its folder of clips; pool and queries are needed")
     num_frames: int = Field(ge=2, description="every clip becomes this many frames")
     fps: Positive = Field(description="... at this rate")
     height: Count = Field(description="pixels; scaled to cover height x width, cropped in the centre")
@@ -237,8 +241,8 @@ class Params(Section):
             raise ValueError("optical_flow.check is true: allowed: false, alltracker knows what it sees")
 
 
-def load_params(path: Path = Path("params.yaml"), **model: str) -> Params:
-    """Read and check the parameters; `model`: keys of that section that are not as in the file.
+def load_params(path: Path = Path("params.yaml"), changes: Mapping[str, Any] = {}) -> Params:
+    """Read and check the parameters; `changes`: dotted keys that are not as in the file.
 
     Raises:
         ValueError: no file, no YAML, or wrong keys: a line for each: key, value, what is allowed.
@@ -247,8 +251,8 @@ def load_params(path: Path = Path("params.yaml"), **model: str) -> Params:
         raise ValueError(f"{path} is missing: run in the project's folder, or copy profiles/paper.yaml there")
     try:
         values = _read_yaml(path)
-        if model and isinstance(values, dict) and isinstance(values.get("model"), dict):
-            values["model"] |= model
+        for key, value in changes.items():
+            _change(values, key.split("."), value)
         return Params.model_validate(values)
     except ValidationError as error:
         details = error.errors()
@@ -259,6 +263,13 @@ def load_params(path: Path = Path("params.yaml"), **model: str) -> Params:
             if not detail["loc"] or detail["loc"] not in inner
         ]
         raise ValueError("\n".join(lines)) from None
+
+
+def _change(values: Any, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        values = values.get(key) if isinstance(values, dict) else None
+    if isinstance(values, dict):  # else the check says what is wrong with the file
+        values[keys[-1]] = value
 
 
 def _read_yaml(path: Path) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from motive.cli import log_to_terminal, run_app
+from motive.terminal import log_to_terminal, run_app
 
 log = logging.getLogger("motive")
 app = typer.Typer(
