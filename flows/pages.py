@@ -40,7 +40,7 @@ def tell_failure(failure: StageFailed, params: Params) -> None:
     reason = "\n".join(lines[start:])
     _failed(stage, reason, f"{go_on}\n\n{_data_docs()}")
     try:
-        for line in run(["motive", "track", "--failed", stage, "--reason", reason[:2000]], 1, {}):
+        for line in run(["motive", "record", "--failed", stage, "--reason", reason[:2000]], 1, {}):
             get_run_logger().info("%s", line)
     except StageFailed as unreachable:
         get_run_logger().warning("the failure is not in MLflow: %s", unreachable)
@@ -59,7 +59,7 @@ def _failed(what: str, said: str, go_on: str) -> None:
 
 
 def _links(params: Params) -> str:
-    marker = DATA / "track" / "run.json"
+    marker = DATA / "record" / "run.json"
     if not marker.is_file():
         return ""
     from motive.recording.store import pages_of  # loads MLflow, for seconds
@@ -67,7 +67,7 @@ def _links(params: Params) -> str:
     key = json.loads(marker.read_text())["key"]
     lines = [_data_docs()]
     try:
-        found = pages_of(key, params.track.experiment, params.track.uri)
+        found = pages_of(key, params.record.experiment, params.record.uri)
     except ValueError as unreachable:
         get_run_logger().warning("no link to MLflow: %s", unreachable)
         found = None

@@ -190,7 +190,7 @@ def run_stage(stage: str, hours: float, experiment: str) -> State:
     """Let DVC bring one stage up to date: Ran, Restored (from the run cache) or UpToDate."""
     log = get_run_logger()
     outcome = "Ran"
-    names = {"MOTIVE_FLOW_RUN": str(flow_run.id), "DVC_EXP_NAME": experiment}  # `track` makes tags of them
+    names = {"MOTIVE_FLOW_RUN": str(flow_run.id), "DVC_EXP_NAME": experiment}  # `record` makes tags of them
     for line in dvc("repro", "--single-item", stage, hours=hours, **names):
         (log.error if line.startswith(("error:", "ERROR:")) else log.info)("%s", line)
         if "didn't change, skipping" in line:

@@ -169,7 +169,7 @@ def make_project(folder: Path, mlflow: str, env: dict[str, str], num_pool: int) 
         assert deployments.count('cron: "0 2 * * *"') == 1
         (folder / "prefect.yaml").write_text(deployments.replace("0 2 * * *", "* * * * *"))
         write_project(folder, num_pool=num_pool, num_heldout=10)
-        write_params(track={"uri": mlflow})
+        write_params(record={"uri": mlflow})
         still = folder / "data/world/still"
         still.mkdir()
         write_video(still / "still.mp4", np.full((40, 32, 32, 3), 128, np.uint8), 16.0)

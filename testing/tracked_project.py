@@ -17,7 +17,7 @@ CAPTIONS = ["a ring", "a | <b>box</b>", "|" * 10_000, "a [cat](http://x)"]
 
 
 def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> None:
-    """The files of docs/data.md that `track` reads, for four clips."""
+    """The files of docs/data.md that `record` reads, for four clips."""
     params = (ROOT / "params.yaml").read_text().replace("strategy: motive ", f"strategy: {strategy} ")
     (folder / "params.yaml").write_text(params)
     data = folder / "data"

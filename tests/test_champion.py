@@ -12,7 +12,7 @@ import pytest
 from motive.models.lora import add_lora, save_lora
 from motive.params import load_params
 from motive.recording.champion import Measured, better
-from motive.stages import track
+from motive.stages import record
 from testing.tiny import build_transformer, write_pipeline
 from testing.tracked_project import write, write_project
 
@@ -57,7 +57,7 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
         write_project(finished, strategy)
         write(finished / "data/evaluation/per_clip.parquet", per_clip(shift))
         for _ in range(2):
-            track.run(load_params())
+            record.run(load_params())
     versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version))
     assert [str(version.version) for version in versions] == ["1", "2", "3"]
     assert [str(version.description).partition(":")[0] for version in versions] == [
@@ -86,9 +86,9 @@ def test_a_killed_track_leaves_one_version_of_a_living_run(finished, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, killed)
         with pytest.raises(KeyboardInterrupt):
-            track.run(load_params())
+            record.run(load_params())
     for _ in range(2):
-        track.run(load_params())
+        record.run(load_params())
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     [version] = client.search_model_versions("name = 'motive-tiny-wan'")
     assert client.get_model_version_by_alias("motive-tiny-wan", "champion").version == version.version
@@ -105,7 +105,7 @@ def test_a_champion_whose_results_are_gone_is_named_and_gives_way(finished, capl
     for strategy in ("motive", "random"):
         write_project(finished, strategy)
         write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
-        track.run(load_params())
+        record.run(load_params())
         if strategy == "motive":
             champion = client.get_model_version_by_alias("motive-tiny-wan", "champion")
             artifacts = Path(
@@ -129,7 +129,7 @@ def load_back(finished: Path, monkeypatch) -> str:
     from mlflow.artifacts import download_artifacts
 
     write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
-    track.run(load_params())
+    record.run(load_params())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished / 'mlflow.db'}")
     return download_artifacts("models:/motive-tiny-wan@champion")
 

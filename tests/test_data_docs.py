@@ -72,7 +72,7 @@ def test_the_page_has_the_order_of_the_river(data: Path) -> None:
 
 
 def test_a_warning_is_said_and_stops_nothing(data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    check("drift", spoilt(DISTANCES, 0, "distance", 0.3), file="data/track", threshold=0.1)
+    check("drift", spoilt(DISTANCES, 0, "distance", 0.3), file="data/record", threshold=0.1)
     [said] = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert re.search(
         r"^drift: distance: .*max_value=0.1.*1 of 2 rows: duration \(0.3\). What to do: look", said

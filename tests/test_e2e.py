@@ -24,7 +24,7 @@ from testing.whole_project import commit
 pytestmark = pytest.mark.e2e
 
 NUM_POOL = 12
-AFTER_ATTRIBUTION = {"curation", "finetuning", "evaluation", "track"}
+AFTER_ATTRIBUTION = {"curation", "finetuning", "evaluation", "record"}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_schedule_fires_and_the_run_completes(site: Site, scheduled: list[Fl
     river = site.runs_of("motive")[0]
     outcomes = site.stages_of(river.id)
     assert set(outcomes.values()) == {"Ran"}
-    assert {"clips@pool", "sketches@pool", "attribution", "track"} <= outcomes.keys()
+    assert {"clips@pool", "sketches@pool", "attribution", "record"} <= outcomes.keys()
     assert len(pd.read_parquet(site.folder / "data/attribution/ranking.parquet")) == NUM_POOL
 
 
@@ -82,7 +82,7 @@ def test_another_checkout_pulls_the_same_results_and_computes_nothing(
     assert not (tmp_path / "other/data/world").exists()
     dvc(tmp_path / "other", site.env, "pull")
     said = dvc(tmp_path / "other", site.env, "repro")
-    assert "Running stage" not in said.replace("Running stage 'track'", ""), "track finds its run in MLflow"
+    assert "Running stage" not in said.replace("Running stage 'record'", ""), "record finds its run in MLflow"
     for name in ("attribution/ranking.parquet", "evaluation/metrics.json", "finetuning/losses.parquet"):
         assert (tmp_path / "other/data" / name).read_bytes() == (site.folder / "data" / name).read_bytes()
 

@@ -59,8 +59,8 @@ def test_all_profiles_have_the_keys_of_params_yaml():
         assert set(YAML(typ="safe").load(profile.read_text())) == set(read_yaml("params.yaml")), profile.name
 
 
-def test_track_is_told_of_every_parameter_that_decides_a_result():
-    assert set(names(TEMPLATES["track"])) == set(read_yaml("params.yaml")) - {"workers", "ray", "shards"}
+def test_record_depends_on_every_parameter_that_decides_a_result():
+    assert set(names(TEMPLATES["record"])) == set(read_yaml("params.yaml")) - {"workers", "ray", "shards"}
 
 
 def test_dvc_reads_the_pipeline():
@@ -68,7 +68,7 @@ def test_dvc_reads_the_pipeline():
         [sys.executable, "-m", "dvc", "dag", "--dot"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert dag.returncode == 0, dag.stderr
-    assert '"evaluation" -> "track"' in dag.stdout
+    assert '"evaluation" -> "record"' in dag.stdout
     assert all(f'"{name}' in dag.stdout for name in STAGES)
 
 

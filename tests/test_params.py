@@ -149,10 +149,10 @@ def test_a_tracker_that_lacks_something_is_told_so(tmp_path, changed, said):
 
 
 def test_a_password_is_refused_and_not_repeated(tmp_path):
-    with pytest.raises(ValueError, match=r"track\.uri has a user or a password") as told:
-        loaded_with(tmp_path, "track.uri", "http://bob:s3cret@127.0.0.1:5000")
+    with pytest.raises(ValueError, match=r"record\.uri has a user or a password") as told:
+        loaded_with(tmp_path, "record.uri", "http://bob:s3cret@127.0.0.1:5000")
     assert "s3cret" not in str(told.value)
-    assert loaded_with(tmp_path, "track.uri", "http://127.0.0.1:5000/@bob").track.uri.endswith("@bob")
+    assert loaded_with(tmp_path, "record.uri", "http://127.0.0.1:5000/@bob").record.uri.endswith("@bob")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
@@ -196,3 +196,10 @@ def test_parameters_can_not_be_changed():
     params = load_params(SHIPPED)
     with pytest.raises(ValidationError, match="frozen"):
         params.clips.fps = 24.0  # type: ignore[misc]
+
+
+def test_a_section_that_was_renamed_is_named_by_its_new_name(tmp_path):
+    old = (ROOT / "params.yaml").read_text().replace("\nrecord:", "\ntrack:")
+    (tmp_path / "params.yaml").write_text(old)
+    with pytest.raises(ValueError, match="track is called record now"):
+        load_params(tmp_path / "params.yaml")

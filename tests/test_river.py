@@ -31,7 +31,7 @@ BEFORE_CURATION = {
     f"{stage}@{part}" for stage in ("clips", "optical_flow", "masks", "latents") for part in PARTS
 }
 BEFORE_CURATION |= {"sketches@pool", "sketches@queries", "attribution"}
-AFTER = ["curation", "finetuning", "evaluation", "track"]
+AFTER = ["curation", "finetuning", "evaluation", "record"]
 NUM_POOL, NUM_QUERIES, NUM_HELDOUT = 12, 10, 10
 NEW = 2  # clips that come later
 COUNTS = {  # what a stage says it has to do
@@ -167,7 +167,7 @@ def test_another_strategy_reruns_curation_and_what_follows(first, at_random):
 
 def test_the_strategy_of_before_is_restored_without_running(first, back):
     assert back.code == 0, back.said[-3000:]
-    assert back.ran in ([], ["track"])
+    assert back.ran in ([], ["record"])
     assert set(back.restored) >= {"curation", "finetuning", "evaluation"}
     assert back.subset == first.subset
 
@@ -364,12 +364,12 @@ def test_mlflow_has_a_run_a_data_version_and_a_nested_run_a_stage(grown, project
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(load_params().track.experiment)
+    experiment = client.get_experiment_by_name(load_params().record.experiment)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert sorted(run.data.tags["strategy"] for run in parents) == ["motive", "motive", "random"]
-    stages = {name.split("@")[0] for name in BEFORE_CURATION} | set(AFTER) - {"track"}
+    stages = {name.split("@")[0] for name in BEFORE_CURATION} | set(AFTER) - {"record"}
     for parent in parents:
         nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
         assert {run.info.run_name for run in nested} == stages

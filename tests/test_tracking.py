@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from motive.errors import TryAgain
 from motive.params import load_params
 from motive.recording import store as tracking
-from motive.stages import track
+from motive.stages import record
 from motive.store.lock import digest, lineage
 from testing.servers import mlflow_server
 from testing.tracked_project import parents, runs_of, write_project
@@ -25,10 +25,10 @@ DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 def test_a_data_version_is_recorded_once_and_whole(finished):
     from mlflow import MlflowClient
 
-    track.run(load_params())
-    marker = Path("data/track/run.json").read_bytes()
-    track.run(load_params())
-    assert Path("data/track/run.json").read_bytes() == marker
+    record.run(load_params())
+    marker = Path("data/record/run.json").read_bytes()
+    record.run(load_params())
+    assert Path("data/record/run.json").read_bytes() == marker
     (run,) = parents(finished)
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
 
@@ -62,9 +62,9 @@ def test_a_data_version_is_recorded_once_and_whole(finished):
 
 
 def test_two_strategies_compare(finished):
-    track.run(load_params())
+    record.run(load_params())
     write_project(finished, strategy="random", loss=0.7)
-    track.run(load_params())
+    record.run(load_params())
     motive, random = parents(finished)
     assert (motive.data.tags["strategy"], random.data.tags["strategy"]) == ("motive", "random")
     assert motive.data.metrics.keys() == random.data.metrics.keys()
@@ -79,8 +79,8 @@ def test_what_a_killed_track_left_is_replaced(finished, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.MlflowClient.set_terminated", killed)
         with pytest.raises(KeyboardInterrupt):
-            track.run(load_params())
-    track.run(load_params())
+            record.run(load_params())
+    record.run(load_params())
     (run,) = parents(finished)
     assert run.info.status == "FINISHED"
 
@@ -97,37 +97,37 @@ def test_wherever_track_is_killed_one_run_is_left_in_the_end(finished, monkeypat
         raise KeyboardInterrupt
 
     if failed_before:
-        track.fail(load_params(), "curation", "error")
+        record.fail(load_params(), "curation", "error")
     with monkeypatch.context() as patch:
         patch.setattr(f"mlflow.MlflowClient.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
-            track.run(load_params())
-    track.run(load_params())
+            record.run(load_params())
+    record.run(load_params())
     assert [run.info.status for run in runs_of(finished)] == ["FINISHED"]
 
 
 def test_a_stage_that_is_left_over_does_not_change_the_key(finished):
     lock = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
-    kept = lineage(lock, track.ENDS)
+    kept = lineage(lock, record.ENDS)
     assert "clips@old" in lock
     assert "clips@old" not in kept
-    assert digest(kept) == digest(lineage({k: v for k, v in lock.items() if k != "clips@old"}, track.ENDS))
+    assert digest(kept) == digest(lineage({k: v for k, v in lock.items() if k != "clips@old"}, record.ENDS))
     lock["curation"]["params"]["params.yaml"]["strategy"] = "full"
-    assert digest(kept) != digest(lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}}, track.ENDS))
+    assert digest(kept) != digest(lineage(lock | {"curation": {**lock["curation"], "cmd": "x"}}, record.ENDS))
 
 
 def test_without_a_lock_it_says_what_to_run(finished):
     Path("dvc.lock").unlink()
     with pytest.raises(ValueError, match="dvc repro"):
-        track.run(load_params())
+        record.run(load_params())
 
 
 def test_an_unreachable_server_is_named_and_costs_no_results(finished, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match=r"(?s)127\.0\.0\.1:9.*data/"):
-        track.run(load_params())
-    assert not Path("data/track/run.json").exists()
+        record.run(load_params())
+    assert not Path("data/record/run.json").exists()
     assert Path("data/evaluation/metrics.json").exists()
 
 
@@ -139,7 +139,7 @@ def test_nobody_reads_a_password_where_a_server_does_not_answer(finished, monkey
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     with pytest.raises(TryAgain) as told:
-        track.run(load_params())
+        record.run(load_params())
     assert "127.0.0.1:9" in str(told.value)
     assert "bob" not in str(told.value)
     assert "s3cret" not in str(told.value)
@@ -148,11 +148,11 @@ def test_nobody_reads_a_password_where_a_server_does_not_answer(finished, monkey
 def test_a_deleted_experiment_is_an_error_with_a_way_out(finished):
     from mlflow import MlflowClient
 
-    track.run(load_params())
+    record.run(load_params())
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     client.delete_experiment(parents(finished)[0].info.experiment_id)
-    with pytest.raises(ValueError, match=r"track\.experiment"):
-        track.run(load_params())
+    with pytest.raises(ValueError, match=r"record\.experiment"):
+        record.run(load_params())
 
 
 def test_a_temporary_copy_writes_to_the_main_project(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
     params, store = load_params(), MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     Path("data/data_docs.html").write_text("which expectation failed")
     for stage in ("sketches@pool", "attribution"):
-        track.fail(params, stage, "error: too dark")
+        record.fail(params, stage, "error: too dark")
     [failed] = runs_of(finished)
     assert [each.path for each in store.list_artifacts(failed.info.run_id, "checks")] == [
         "checks/data_docs.html"
@@ -189,7 +189,7 @@ def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
         "attribution",
         "error: too dark",
     )
-    track.run(params)
+    record.run(params)
     [run] = runs_of(finished)
     assert run.info.run_id == failed.info.run_id
     assert run.info.status == "FINISHED"
@@ -198,25 +198,25 @@ def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
 
 
 def test_another_attempt_has_a_run_of_its_own(finished):
-    track.fail(load_params(), "curation", "error")
+    record.fail(load_params(), "curation", "error")
     write_project(finished, strategy="random")
-    track.run(load_params())
+    record.run(load_params())
     assert sorted(run.info.status for run in runs_of(finished)) == ["FAILED", "FINISHED"]
 
 
 def test_a_failure_before_anything_was_read_is_told_too(finished):
     (finished / "dvc.lock").unlink()
     shutil.rmtree(finished / "data")
-    track.fail(load_params(), "clips@pool", "x" * 100_000)
+    record.fail(load_params(), "clips@pool", "x" * 100_000)
     [failed] = runs_of(finished)
     assert len(failed.data.tags["reason"]) == tracking.MAX_TAG
 
 
 def test_without_mlflow_nothing_is_lost_and_it_is_written_later(finished):
-    dead = load_params().model_copy(update={"track": load_params().track.model_copy(update={"uri": DEAD})})
-    with pytest.raises(TryAgain, match=r"complete in data/.*`motive track` writes them"):
-        track.run(dead)
-    track.run(load_params())
+    dead = load_params().model_copy(update={"record": load_params().record.model_copy(update={"uri": DEAD})})
+    with pytest.raises(TryAgain, match=r"complete in data/.*`motive record` writes them"):
+        record.run(dead)
+    record.run(load_params())
     assert len(parents(finished)) == 1
 
 
@@ -233,7 +233,7 @@ def server(mlflow_store, tmp_path_factory):
 def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_answers(finished, server):
     def track_at(uri: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-        command = [sys.executable, "-c", "from motive.cli import main; main()", "track"]
+        command = [sys.executable, "-c", "from motive.cli import main; main()", "record"]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
     dead = track_at(DEAD)
@@ -242,7 +242,7 @@ def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_an
     assert "Traceback" not in dead.stderr
     live = track_at(server)
     assert live.returncode == 0, live.stderr
-    key = json.loads(Path("data/track/run.json").read_text())["key"]
+    key = json.loads(Path("data/record/run.json").read_text())["key"]
     found = tracking.pages_of(key, "motive", server)
     assert found
     assert found.run.startswith(f"{server}/#/experiments/")

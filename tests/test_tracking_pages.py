@@ -16,14 +16,14 @@ from motive.recording.markdown import best_clips
 from motive.recording.notes import run_note
 from motive.recording.profiles import COLUMNS
 from motive.recording.system import sampled
-from motive.stages import track
+from motive.stages import record
 from testing.tiny import ROOT
 from testing.tracked_project import CLIP_IDS, parents, write
 
 
 def test_the_page_of_a_run_is_found(finished):
-    track.run(load_params())
-    key = json.loads(Path("data/track/run.json").read_text())["key"]
+    record.run(load_params())
+    key = json.loads(Path("data/record/run.json").read_text())["key"]
     [run] = parents(finished)
     found = tracking.pages_of(key, "motive", "")
     assert found is not None
@@ -38,7 +38,7 @@ def test_the_page_of_a_run_is_found(finished):
 def test_the_view_that_compares_runs_leaves_out_the_stages(finished):
     from mlflow import MlflowClient
 
-    track.run(load_params())
+    record.run(load_params())
     client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     tags = client.get_experiment(run.info.experiment_id).tags
     view = json.loads(tags["mlflow.sharedViewState.motive"])
@@ -48,7 +48,7 @@ def test_the_view_that_compares_runs_leaves_out_the_stages(finished):
     found = client.search_runs([run.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
     assert [each.info.run_id for each in found] == [run.info.run_id]
     assert tags["mlflow.experimentKind"] == "custom_model_development"
-    assert run.data.tags["mlflow.source.name"] == "motive track"
+    assert run.data.tags["mlflow.source.name"] == "motive record"
     assert run.data.tags["mlflow.user"]
 
 
@@ -58,7 +58,7 @@ def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(fi
     params = load_params()
     with sampled("masks@pool", params), sampled("curation", params):
         pass
-    track.run(params)
+    record.run(params)
     client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     stages = {each.info.run_name: each for each in client.search_runs([run.info.experiment_id], of_parent)}
@@ -77,7 +77,7 @@ def test_a_note_says_what_a_run_is_and_how_to_compare(finished):
     metrics |= {"heldout_motion_loss_change": -0.1, "heldout_motion_loss_change_low": -0.2}
     metrics |= {"heldout_motion_loss_change_high": -0.05, "num_pool": 4}
     write(Path("data/evaluation/metrics.json"), metrics)
-    track.run(load_params())
+    record.run(load_params())
     client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
     note = run.data.tags["mlflow.note.content"]
     assert "Strategy **motive**: 1 of 4 clips" in note
@@ -91,7 +91,7 @@ def test_a_note_says_what_a_run_is_and_how_to_compare(finished):
     assert named <= metrics.keys() | {"heldout_plain_loss_base", "heldout_plain_loss_tuned"}
 
     client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "ours")
-    track.fail(load_params(), "curation", "error")
+    record.fail(load_params(), "curation", "error")
     assert client.get_experiment(experiment.experiment_id).tags["mlflow.note.content"] == "ours"
 
 
@@ -105,7 +105,7 @@ def test_ten_captions_of_nothing_but_markup_fit_into_a_note(tmp_path):
 
 
 def test_a_ranking_is_read_back_by_the_line_of_the_readme(finished):
-    track.run(load_params())
+    record.run(load_params())
     [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if "mlflow.load_table(" in line]
     code = f"import mlflow; mlflow.set_experiment('motive'); {line}; print(*ranking['clip_id'])"
     env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{finished / 'mlflow.db'}"}
@@ -133,9 +133,9 @@ def test_the_profile_of_the_data_version_before_is_found(finished):
         with_pool(version)
         clips = pd.read_parquet("data/pool/clips/clips.parquet").assign(duration=duration)
         write(Path("data/pool/clips/clips.parquet"), clips)
-        track.run(load_params())
+        record.run(load_params())
     recipe = parents(finished)[0].data.tags["params_hash"]
-    track.fail(load_params(), "curation", "error")  # has no profile
+    record.fail(load_params(), "curation", "error")  # has no profile
     assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
     found = tracking.last_profile("motive", "", "c", recipe)
     assert found is not None
@@ -150,7 +150,7 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
             table = pd.read_parquet(Path("data") / path).iloc[:1].drop(columns="clip_id")
             table = table.merge(pd.Series(ids, name="clip_id"), how="cross").assign(rank=range(34))
             write(Path("data") / path, table.assign(duration=duration) if column == "duration" else table)
-        track.run(load_params())
+        record.run(load_params())
     found = {run.data.tags["data_version"]: run.data.metrics for run in parents(finished)}
     drift = {name: value for name, value in found["b"].items() if name.startswith("drift/")}
     assert drift == {
@@ -170,7 +170,7 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
     params = load_params()
     others = params.model_copy(update={"curation": params.curation.model_copy(update={"seed": 9})})
     with_pool("c")
-    track.run(others)
+    record.run(others)
     [run] = [run for run in parents(finished) if run.data.tags["data_version"] == "c"]
     assert "drift/duration" not in run.data.metrics
     assert "warned" not in Path("data/data_docs.html").read_text()

@@ -17,7 +17,7 @@ from motive.options import Device, Dtype, Settings, Split, load
 from motive.terminal import log_to_terminal, print_table, run_app
 
 SPLIT_STAGES = ("clips", "optical_flow", "masks", "latents", "sketches")
-STAGES = ("attribution", "curation", "finetuning", "evaluation", "track")
+STAGES = ("attribution", "curation", "finetuning", "evaluation", "record")
 
 log = logging.getLogger("motive")
 app = typer.Typer(
@@ -154,8 +154,8 @@ def evaluation(context: typer.Context, device: Device = None, dtype: Dtype = Non
     _run(context, device=device, dtype=dtype)
 
 
-@_stage("track", "track")
-def track(
+@_stage("record", "record")
+def record(
     context: typer.Context,
     failed: Annotated[str, typer.Option(metavar="STAGE", help="Record instead that this stage failed.")] = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="With --failed: what it said.")] = "",
@@ -164,9 +164,9 @@ def track(
     if not failed:
         _run(context)
         return
-    log.info("track: %s failed", failed)
+    log.info("record: %s failed", failed)
     params = load(context)
-    from motive.stages.track import fail
+    from motive.stages.record import fail
 
     fail(params, failed, reason)
 

@@ -30,6 +30,9 @@ Address = Annotated[
 ]
 
 
+RENAMED = {"track": "record"}  # keys of earlier versions
+
+
 class Section(BaseModel):
     """A group of keys; strict: "3" is no number and 1.5 no count (a whole number does for a fraction)."""
 
@@ -167,7 +170,7 @@ class Evaluation(Section):
     seed: Seed = Field(description="of the generated videos")
 
 
-class Track(Section):
+class Record(Section):
     experiment: Text = Field(description="name of the MLflow experiment")
     uri: str = Field(description="empty: sqlite in the project; else an MLflow server")
     drift_threshold: float = Field(
@@ -201,7 +204,7 @@ class Params(Section):
     curation: Curation
     finetuning: Finetuning
     evaluation: Evaluation
-    track: Track
+    record: Record
 
     @property
     def machine(self) -> Machine:
@@ -225,9 +228,9 @@ class Params(Section):
             wanted = "set sketches.storage to float16: the signs of parts don't add up to those of their clip"
             raise ValueError(f"sketches.segments is {segments} and sketches.storage bit: {wanted}")
         self._tracker_has_all()
-        if "@" in self.track.uri.partition("//")[2].partition("/")[0]:
+        if "@" in self.record.uri.partition("//")[2].partition("/")[0]:
             where = "leave it empty and set MLFLOW_TRACKING_URI in the environment"
-            raise ValueError(f"track.uri has a user or a password in it, which MLflow would record: {where}")
+            raise ValueError(f"record.uri has a user or a password in it, which MLflow would record: {where}")
         return self
 
     def _tracker_has_all(self) -> None:
@@ -308,6 +311,8 @@ def _line(error: ErrorDetails) -> str:
     """One error of pydantic's, as `key is value: what is allowed`."""
     keys = [str(key) for key in error["loc"] if key != "[key]"]
     where, given = ".".join(keys), error["input"]
+    if where in RENAMED:
+        return f"{where} is called {RENAMED[where]} now: rename it"
     if error["type"] == "extra_forbidden":
         known = list(_section(keys[:-1]).model_fields)
         near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)

@@ -89,11 +89,11 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
     number = str(version.version)
     if wins:
         client.set_registered_model_alias(name, CHAMPION, number)
-        log.info("track: %s version %s is champion: %s", name, number, why)
+        log.info("record: %s version %s is champion: %s", name, number, why)
     else:
         kept = f"version {champion.version} stays champion" if champion else "none is champion"
-        log.info("track: %s version %s, %s: %s", name, number, kept, why)
-    client.set_model_version_tag(name, number, DECIDED, "true")  # last: a killed `track` decides again
+        log.info("record: %s version %s, %s: %s", name, number, kept, why)
+    client.set_model_version_tag(name, number, DECIDED, "true")  # last: a killed `record` decides again
 
 
 def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":

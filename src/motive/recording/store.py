@@ -100,7 +100,7 @@ def project_root() -> Path:
 
 
 def tracking_uri(uri: str) -> str:
-    """`track.uri`, else MLFLOW_TRACKING_URI, else sqlite in the project, made when it is missing."""
+    """`record.uri`, else MLFLOW_TRACKING_URI, else sqlite in the project, made when it is missing."""
     if chosen := uri or os.environ.get("MLFLOW_TRACKING_URI", ""):
         return chosen
     store = project_root() / "mlflow.db"
@@ -141,7 +141,7 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
         found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'")
         for run in found:
             if run.info.status == "FINISHED":
-                log.info("track: MLflow has this data version already: run %s", run.info.run_name)
+                log.info("record: MLflow has this data version already: run %s", run.info.run_name)
                 run_id = run.info.run_id
                 break
             _delete(client, experiment_id, run.info.run_id)
@@ -164,7 +164,7 @@ def write_failure(
         experiment_id = _experiment_id(client, experiment, where)
         run_id = _attempted(
             client, experiment_id, attempt, "FAILED", "RUNNING"
-        )  # running: `track` was killed
+        )  # running: `record` was killed
         if not run_id:
             run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
@@ -223,8 +223,8 @@ def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
     except (MlflowException, OperationalError) as error:
         said = without_credentials(f"MLflow at {where} did not take the results: {str(error)[:500]}")
         raise TryAgain(
-            f"{said}\nThey are complete in data/. Mend that, or change track.uri; "
-            "`motive track` writes them then."
+            f"{said}\nThey are complete in data/. Mend that, or change record.uri; "
+            "`motive record` writes them then."
         ) from error
 
 
@@ -242,7 +242,7 @@ def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
             experiment = client.get_experiment(client.create_experiment(name, artifacts))
     if experiment.lifecycle_stage != "active":
         raise ValueError(
-            f"experiment {name!r} was deleted in MLflow: restore it there, or change track.experiment"
+            f"experiment {name!r} was deleted in MLflow: restore it there, or change record.experiment"
         )
     note = EXPERIMENT.format(compare=compare_address(".", experiment.experiment_id))
     wanted = {NOTE: note, **KIND, **experiment.tags, VIEW: compare_view()}  # what a person wrote stays
@@ -252,7 +252,7 @@ def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
 
 
 def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
-    """Throw away what a killed `track` left."""
+    """Throw away what a killed `record` left."""
     for child in client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"):
         client.delete_run(child.info.run_id)
     client.delete_run(run_id)
@@ -302,7 +302,7 @@ def _origin() -> dict[str, str]:
     """Who made a run, and from which commit, as MLflow's own functions say it."""
     from mlflow.tracking.context.registry import resolve_tags
 
-    return resolve_tags({"mlflow.source.name": "motive track"})
+    return resolve_tags({"mlflow.source.name": "motive record"})
 
 
 def _dataset(data: DataVersion) -> "Dataset":

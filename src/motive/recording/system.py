@@ -1,4 +1,4 @@
-"""What a stage costs: CPU, memory and cards while it runs, kept beside the work for `track`."""
+"""What a stage costs: CPU, memory and cards while it runs, kept beside the work for `record`."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from motive.params import Params
 FOLDER = Path(".motive/system")  # outside DVC's outs: times change when the data does not
 INTERVAL = 5.0  # seconds between two samples, at first
 MAX_SAMPLES = 1000  # then every other one goes and the interval doubles: a day is as small as an hour
-MACHINE = {"workers", "ray", "shards", "track"}  # parameters that change no result
+MACHINE = {"workers", "ray", "shards", "record"}  # parameters that change no result
 
 Sample = dict[str, float]  # MLflow's name of the number -> value; and `time`, seconds since 1970
 
@@ -97,7 +97,7 @@ def _card(nvml: Any, number: int, handle: Any) -> Iterator[tuple[str, float]]:
     yield f"system/gpu_{number}_utilization_percentage", nvml.nvmlDeviceGetUtilizationRates(handle).gpu
 
 
-# ---- read again, by `track`
+# ---- read again, by `record`
 
 
 def decisive(params: Params) -> dict[str, Any]:

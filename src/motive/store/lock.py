@@ -18,7 +18,9 @@ def read_lock() -> Lock:
     from ruamel.yaml import YAML
 
     if not LOCK.is_file():
-        raise ValueError(f"{LOCK} is missing: DVC writes it; run `dvc repro` instead of `motive track` alone")
+        raise ValueError(
+            f"{LOCK} is missing: DVC writes it; run `dvc repro` instead of `motive record` alone"
+        )
     return YAML(typ="safe", pure=True).load(LOCK.read_text())["stages"]
 
 

@@ -35,7 +35,7 @@ from motive.store.files import read_table, write_table
 from motive.store.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 
 DATA = Path("data")
-OUT = DATA / "track"
+OUT = DATA / "record"
 DOCS: tuple[Path, str] = (DATA / "data_docs.html", "checks")  # and its folder in MLflow
 # All that matters leads to one of these.
 ENDS = [f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")]
@@ -69,15 +69,15 @@ def run(params: Params) -> None:
         datasets=_datasets(lock, params),
         tables=_tables(),
         files=_files(),
-        model=f"{params.track.experiment}-{Path(params.model.path).name}",
+        model=f"{params.record.experiment}-{Path(params.model.path).name}",
         measured=measured,
     )
-    run_id = write_record(record, params.track.experiment, params.track.uri)
+    run_id = write_record(record, params.record.experiment, params.record.uri)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "run.json").write_text(json.dumps({"key": key}) + "\n")
-    log.info("track: run %s (%s) in experiment %r", record.name, run_id, params.track.experiment)
-    if pages := pages_of(key, params.track.experiment, params.track.uri):
-        log.info("track: beside other runs%s: %s", pages.needs, pages.compare)
+    log.info("record: run %s (%s) in experiment %r", record.name, run_id, params.record.experiment)
+    if pages := pages_of(key, params.record.experiment, params.record.uri):
+        log.info("record: beside other runs%s: %s", pages.needs, pages.compare)
 
 
 def fail(params: Params, stage: str, reason: str) -> None:
@@ -91,8 +91,8 @@ def fail(params: Params, stage: str, reason: str) -> None:
     tags = _tags(lock, params) | {"failed_stage": stage, "reason": reason}
     title = f"{params.curation.strategy}-{name[:8]}"
     docs = [DOCS] if DOCS[0].is_file() else []
-    run_id = write_failure(name, title, tags, docs, params.track.experiment, params.track.uri)
-    log.info("track: %s failed; run %s (%s) says so", stage, title, run_id)
+    run_id = write_failure(name, title, tags, docs, params.record.experiment, params.record.uri)
+    log.info("record: %s failed; run %s (%s) says so", stage, title, run_id)
 
 
 # ---- which data version this is
@@ -213,18 +213,18 @@ def _drift(lock: Lock, params: Params) -> dict[str, float]:
         return {}
     write_table(OUT / PROFILE, now)
     tags = _tags(lock, params)
-    before = last_profile(params.track.experiment, params.track.uri, tags[VERSION], tags[RECIPE])
+    before = last_profile(params.record.experiment, params.record.uri, tags[VERSION], tags[RECIPE])
     if before is None:
-        log.info("track: no other data version with these parameters: nothing to drift from")
+        log.info("record: no other data version with these parameters: nothing to drift from")
         before = now.filter(["clip_id"])
     found = distances(now, before)
-    check("drift", found, file=OUT, threshold=params.track.drift_threshold)
+    check("drift", found, file=OUT, threshold=params.record.drift_threshold)
     if found.empty:
         return {}
     here, there = set(now["clip_id"]), set(before["clip_id"])
     numbers = dict(zip(found["metric"], found["distance"], strict=True))
     numbers |= {"num_new": len(here - there), "num_gone": len(there - here)}
-    log.info("track: since the data version before, %(num_new)d clips came, %(num_gone)d went", numbers)
+    log.info("record: since the data version before, %(num_new)d clips came, %(num_gone)d went", numbers)
     return {f"drift/{name}": float(value) for name, value in numbers.items()}
 
 
