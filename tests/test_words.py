@@ -63,7 +63,7 @@ RETIRED_NAMES = {
 # Names of other people that have such a word, and the paper's own words.
 QUOTATIONS = re.compile(r"DO_NOT_TRACK|\"bad teachers\"")
 # Rooms that still have such words.
-NOT_YET = ("src/", "flows/", "testing/", "tests/", "benchmarks/", "profiles/", "models/", *FILES)
+NOT_YET = ("src/", "flows/", "testing/", "tests/", "benchmarks/", "profiles/", "models/", "docs/benchmarks.md", *FILES)
 
 
 def checked_files() -> list[Path]:

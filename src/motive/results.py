@@ -33,7 +33,8 @@ def read_influence(root: Path = Path()) -> pd.DataFrame:
     with safe_open(path, "numpy") as file:
         names = json.loads(file.metadata()["motive"])
         table = pd.DataFrame(file.get_tensor("influence"), names["rows"], names["columns"])
-        return table.where(file.get_tensor("ok")[:, None])
+        table.loc[~file.get_tensor("ok")] = float("nan")
+        return table
 
 
 def read_subset(root: Path = Path()) -> pd.DataFrame:
