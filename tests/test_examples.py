@@ -1,6 +1,5 @@
 """The notebooks run from their first cell to their last, and show what they promise."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(name: str, folder: Path) -> list[dict]:
-    """The outputs of a notebook that is started in `folder`; an error in a cell is raised with its traceback."""
+    """The outputs of a notebook that is started in `folder`; a cell's error is raised."""
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     where = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
@@ -36,7 +35,7 @@ def test_a_model_of_ones_own_is_asked_without_a_project(tmp_path):
     right, down = (max(rows, key=lambda motion: float(rows[motion][column])) for column in (0, 1))
     assert (right, down) == ("right", "down")  # of each query's motion the clips teach it most
     assert num_images(outputs) == 2
-    assert not os.listdir(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
