@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,13 +114,15 @@ def test_commands_on_the_pages_exist(page):
         match words:
             case ["make", target, *_]:
                 assert target in targets, f"{named(page)}: make {target}"
-            case ["motive", command, *_] if command != "STAGE":
+            case ["motive", command, *_] if command != "STAGE" and not command.startswith("--"):
                 assert command in ours, f"{named(page)}: motive {command}"
             case ["python", script, *options] if script.endswith(".py"):
                 text = (ROOT / script).read_text()
                 for option in options:
                     name = option.removeprefix("--").replace("-", "_")
                     assert option[:2] != "--" or option in text or f"{name}: Annotated" in text, option
+            case ["python", "-m", module, *_] if module.split(".")[0] in {"toyworld", "benchmarks", "flows"}:
+                assert find_spec(module), f"{named(page)}: python -m {module}"
             case ["cp", source, "params.yaml"]:
                 assert (ROOT / source).is_file()
 
