@@ -121,7 +121,7 @@ def defined_names(code: str) -> Iterator[tuple[int, str]]:
 
 
 def retired_names(code: str) -> Iterator[tuple[int, str, str]]:
-    """`found` and its like are retired as whole names, `part` as a word of any but a test's name, a sentence."""
+    """`found` and its like are retired as whole names, `part` as a word of any name but a test's."""
     for line, name in defined_names(code):
         for word in {name, *words(name)} & set(RETIRED_NAMES):
             if word == name or (word == "part" and not name.startswith("test_")):
