@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from motive.maths.confounds import rank_correlation
 from motive.maths.packing import unpack
+from motive.models.backbones import padded
 from motive.params import load_params
-from motive.stages.sketches import make_work, sketch_clip
+from motive.stages.sketches import sketcher
 from motive.store.shards import locate, read_clip_tensors
 
 LENGTHS = (2, 3, 4)  # latent frames: 5, 9 and 13 frames
@@ -59,8 +60,7 @@ def _sketches(
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """Unit sketches [n, D], norms of the gradients and lengths in latent frames [n], of clips that move."""
     params = load_params()
-    plain = params.sketches.model_copy(update={"storage": "float32"})
-    work = make_work(params.model_copy(update={"sketches": plain}), Path("data") / part)
+    sketch_clip = sketcher(params.sketches, params.model, "float32", params.clips.fps)
     latents, masks = (locate(Path("data") / part / stage) for stage in ("latents", "masks"))
     ids = list(latents)[:number]
     weights = dict(read_clip_tensors(masks, ids))
@@ -68,7 +68,8 @@ def _sketches(
     for clip_id, tensors in tqdm(read_clip_tensors(latents, ids), total=len(ids), desc=part, unit="clip"):
         length = int(rng.choice(LENGTHS)) if rng is not None else tensors["latent"].shape[1]
         mask = weights[clip_id]["mask"][:length]
-        kept = sketch_clip(work, tensors["latent"][:, :length], tensors["text"], mask)
+        text = padded([tensors["text"].float()], params.latents.max_tokens)[0]
+        kept = sketch_clip(tensors["latent"][:, :length], text, mask)
         if kept["ok"]:
             rows.append((unpack(kept["sketch"])[0], float(kept["norm"][0]), length))
     sketches, norms, lengths = zip(*rows, strict=True)

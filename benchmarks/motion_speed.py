@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.peak_memory import clips_command, peak_mb, write_long_film, write_params
 from motive import per_clip
+from motive.clips.videos import ClipVideo
 from motive.params import Params
 from motive.stages import optical_flow
 from motive.trackers.interface import load_tracker
@@ -121,12 +122,12 @@ def stage_many(params: Params, settings: dict[str, Any], folder: Path) -> None:
         update={"clips": sized, "optical_flow": params.optical_flow.model_copy(update={"stride": STRIDE})}
     )
     todo = pieces()
-    jobs = [(f"{n:016x}", real_clip(name), span(start)) for n, (name, start) in enumerate(todo)]
+    jobs = [ClipVideo(f"{n:016x}", real_clip(name), span(start), "") for n, (name, start) in enumerate(todo)]
     size = -(-len(jobs) // CHUNKS)
     chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     with chdir(folder):
-        recipe = optical_flow.make_recipe(here)
-        work = partial(optical_flow.do_chunk, recipe=recipe, settings=settings)
+        recipe = optical_flow.make_recipe(here.clips, here.optical_flow)
+        work = partial(optical_flow.make_chunk, recipe, here.clips, here.optical_flow)
         deal(work, chunks, 2, total=len(jobs), label="two processes")
 
 

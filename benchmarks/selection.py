@@ -25,6 +25,7 @@ from motive.params import Params, load_params
 from motive.stages import evaluation, finetuning
 from motive.stages.curation import STRATEGIES, num_wanted, trainable
 from motive.store.files import read_table
+from motive.workers.missing import make_missing
 
 WORK = Path(".motive/benchmarks/selection")
 MOTIVE, RANDOM = "motive", "random"
@@ -107,7 +108,8 @@ def choose(params: Params, strategy: str, seed: int) -> list[str]:
 def losses_of(model: Model, clip_ids: list[str], params: Params) -> np.ndarray:
     """The motion-weighted loss of each clip [clips], as evaluation measures it."""
     job = evaluation.loss_job(model, clip_ids, params)
-    evaluation.make_missing([job], num_workers=1)  # faster than workers start, for each model anew
+    here = params.machine._replace(workers=1, ray="")  # sooner than workers start, for each model
+    make_missing([job], here)
     return np.array([grid["motion"].double().mean() for grid in job.kept()])
 
 

@@ -20,8 +20,8 @@ from typing import Annotated
 import torch
 import typer
 
-from motive.store import shards
-from motive.store.shards import Recipe
+from motive.store import shards, work
+from motive.store.recipes import Recipe
 
 RECIPE = Recipe("scale", 1)
 OUT = Path("out")
@@ -71,7 +71,7 @@ def fill(clips: int, shard_size: int, dim: int) -> None:
     for start in range(0, clips, shard_size):
         rows = torch.randn(shard_size, dim).half()
         pairs = zip(ids[start : start + shard_size], rows, strict=False)
-        shards.write_part(RECIPE, {i: {"sketch": row, "ok": torch.tensor(True)} for i, row in pairs}, {})
+        work.write_chunk(RECIPE, {i: {"sketch": row, "ok": torch.tensor(True)} for i, row in pairs}, {})
 
 
 def measured(step: Callable[[list[str], int], object], clips: int, shard_size: int) -> dict[str, float]:
@@ -83,7 +83,7 @@ def measured(step: Callable[[list[str], int], object], clips: int, shard_size: i
 
 
 def _publish(ids: list[str], shard_size: int) -> None:
-    shards.publish(RECIPE, ids, shard_size, OUT)
+    work.publish(RECIPE, ids, shard_size, OUT)
 
 
 def _read_clips(ids: list[str], _: int) -> None:
@@ -93,11 +93,11 @@ def _read_clips(ids: list[str], _: int) -> None:
 
 STEPS: dict[str, Callable[[list[str], int], object]] = {
     "nothing": lambda ids, size: None,
-    "done": lambda ids, size: shards.done(RECIPE),
-    "pending": lambda ids, size: shards.pending(RECIPE, ids, size),
+    "done": lambda ids, size: work.done(RECIPE),
+    "pending": lambda ids, size: work.pending(RECIPE, ids, size),
     "publish": _publish,
     "publish_again": _publish,
-    "publish_other_size": lambda ids, size: shards.publish(RECIPE, ids, size * 2 - 1, Path("other")),
+    "publish_other_size": lambda ids, size: work.publish(RECIPE, ids, size * 2 - 1, Path("other")),
     "locate": lambda ids, size: shards.locate(OUT),
     "read_stacked": lambda ids, size: shards.read_stacked(OUT, "sketch"),
     "read_a_thousand_clips": _read_clips,

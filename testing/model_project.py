@@ -9,7 +9,7 @@ import torch
 
 from motive.models import tuned
 from motive.params import Params
-from motive.stages import latents, sketches
+from motive.stages import latents, run_stage, sketches
 from motive.store import shards
 from motive.store.shards import read_clip_tensors
 from testing.tiny import (
@@ -58,7 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         masks = {one: torch.rand(SHAPE[1:], generator=rng) for one in ids}
         masks[ids[1]], masks[ids[-1]] = torch.ones(SHAPE[1:]), torch.zeros(SHAPE[1:])
         write_masks("pool", masks)
-        latents.run("pool", params_of())
+        run_stage(latents, params_of(), "pool")
         forget_models()
         yield folder
     forget_models()

@@ -9,7 +9,9 @@ import torch
 from motive.clips.table import COLUMNS, clip_id, write_clips
 from motive.params import Params, load_params
 from motive.store.files import write_table
-from motive.store.shards import Recipe, Tensors, publish, write_part
+from motive.store.recipes import Recipe
+from motive.store.shards import Tensors
+from motive.store.work import publish, write_chunk
 from motive.video.reading import write_video
 from toyworld.tiny_wan import build_text_encoder, save_pipeline
 
@@ -115,7 +117,7 @@ def write_part_of_clips(part: str, motions: list[str], videos: bool = True) -> l
 def write_stage(part: str, recipe: Recipe, clips: dict[str, Tensors]) -> Path:
     """Publish tensors as a stage of a part would."""
     out = Path("data") / part / recipe.stage
-    write_part(recipe, clips, {})
+    write_chunk(recipe, clips, {})
     publish(recipe, list(clips), 2, out)
     return out
 

@@ -19,7 +19,8 @@ from motive.stages import attribution, curation
 from motive.stages.attribution import choose_voters
 from motive.stages.curation import num_wanted
 from motive.store.files import read_table
-from motive.store.shards import Recipe, publish, write_part
+from motive.store.recipes import Recipe
+from motive.store.work import Failure, publish, write_chunk
 from testing.tiny import small_params, write_masks, write_part_of_clips, write_stage
 
 MOTIONS = ["roll", "spin", "fall"]
@@ -104,7 +105,7 @@ def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(
     clips = {one: stored("roll", n) for n, one in enumerate(ids)}
     clips[ids[0]] |= {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     clips[ids[1]]["sketch"] = clips.pop(ids[2])["sketch"] * float("nan")
-    write_part(RECIPE, clips, {ids[2]: "the gradient is not finite"})
+    write_chunk(RECIPE, clips, {ids[2]: Failure("not_finite", "the gradient is not finite")})
     publish(RECIPE, ids, 2, Path("data/pool/sketches"))
     write_sketches("queries", ["roll"])
     attribution.run(small_params())
@@ -207,9 +208,9 @@ def test_where_no_clip_is_ok_nothing_is_ranked(pool, part, why):
     still = {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     shutil.rmtree(".motive/work")
     if why == "still":
-        write_part(RECIPE, dict.fromkeys(ids, still), {})
+        write_chunk(RECIPE, dict.fromkeys(ids, still), {})
     else:
-        write_part(RECIPE, {}, dict.fromkeys(ids, "masks: torn"))
+        write_chunk(RECIPE, {}, dict.fromkeys(ids, Failure("unreadable", "masks: torn")))
     publish(RECIPE, ids, 4, Path("data") / part / "sketches")
     with pytest.raises(ValueError, match=f"data/{part}/sketches: no sketch is ok; .* does anything move"):
         attribution.run(small_params())

@@ -15,7 +15,7 @@ from motive.models import backbones, tuned
 from motive.models import folder as model_folder
 from motive.models.experts import Experts
 from motive.models.lora import add_lora, load_lora, save_lora
-from motive.stages import finetuning, latents, sketches
+from motive.stages import finetuning, latents, run_stage, sketches
 from motive.store.shards import locate, read_clip_tensors
 from testing.tiny import CHANNELS, small_params, write_masks, write_part_of_clips
 from testing.tiny_backbones import BACKBONES, write_backbone
@@ -302,8 +302,8 @@ def project(models: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["a14b", "ltx"])
 def test_the_stages_run_from_clips_to_a_tuned_model(name, path, project):
-    latents.run("pool", project)
-    sketches.run("pool", project)
+    run_stage(latents, project, "pool")
+    run_stage(sketches, project, "pool")
     where = locate(Path("data/pool/sketches"))
     made = dict(read_clip_tensors(where, list(where)))
     assert all(bool(clip["ok"]) for clip in made.values())

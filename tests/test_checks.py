@@ -12,7 +12,9 @@ import torch
 from motive import checks
 from motive.checks import CheckFailed, check
 from motive.checks.great_expectations import Outcome, outcomes
-from motive.store.shards import Recipe, publish, summarise, write_part
+from motive.store.recipes import Recipe
+from motive.store.shards import summarise
+from motive.store.work import publish, write_chunk
 from testing.good_tables import CLIPS, GOOD, IDS, LOSSES, SKETCHES, SUBSET, SUMMARY, spoilt
 
 
@@ -208,7 +210,7 @@ def test_a_summary_sees_what_is_wrong_with_a_tensor(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     recipe = Recipe("sketches", 1)
     values = {IDS[0]: [0.6, 0.8], IDS[1]: [torch.nan, 0.0], IDS[2]: [1.0, torch.inf], IDS[3]: []}
-    write_part(
+    write_chunk(
         recipe,
         {i: {"sketch": torch.tensor(v), "ok": torch.tensor(i != IDS[1])} for i, v in values.items()},
         {},

@@ -18,7 +18,8 @@ from motive.models.lora import add_lora, save_lora
 from motive.stages import evaluation
 from motive.store import shards
 from motive.store.files import read_table
-from motive.store.shards import Recipe, read_clip_tensors
+from motive.store.recipes import Recipe
+from motive.store.shards import read_clip_tensors
 from motive.video.reading import probe
 from motive.workers.deal import deal
 from testing.tiny import (

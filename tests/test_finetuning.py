@@ -18,7 +18,7 @@ from motive.checks import CheckFailed
 from motive.clips.table import read_clips
 from motive.maths.training import batch_rows, rng_of, training_loss
 from motive.models import backbones, tuned
-from motive.stages import finetuning, sketches
+from motive.stages import finetuning, run_stage, sketches
 from motive.store import checkpoints
 from motive.store.files import read_table, write_table
 from testing.model_project import CPU, OUT, POOL, bytes_of, forget_models, params_of, tensors_of
@@ -93,10 +93,10 @@ def test_full_training_writes_a_transformer_that_loads_like_the_base(copy):
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_in_bfloat16_too_what_is_written_is_what_is_loaded(copy, method):
-    sketches.run("pool", params_of(model={"dtype": "bfloat16"}))
+    run_stage(sketches, params_of(model={"dtype": "bfloat16"}), "pool")
     made = {one: clip["sketch"] for one, clip in tensors_of(POOL / "sketches").items()}
     forget_models()
-    sketches.run("pool", params_of())
+    run_stage(sketches, params_of(), "pool")
     cosines = [
         float((made[one] * clip["sketch"]).sum()) for one, clip in tensors_of(POOL / "sketches").items()
     ]

@@ -18,8 +18,8 @@ from motive.clips.table import COLUMNS, clip_id, write_clips
 from motive.images.motion import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
 from motive.params import Params, load_params
 from motive.show import show
-from motive.stages import masks, optical_flow
-from motive.store import shards
+from motive.stages import masks, optical_flow, run_stage
+from motive.store import shards, work
 from motive.store.files import WORK
 from motive.video.reading import write_video
 from toyworld import Clip, draw_clip, sample_scene
@@ -90,8 +90,8 @@ def use(videos: Path, *kinds: str) -> dict[str, str]:
 
 
 def run(params: Params) -> None:
-    optical_flow.run("pool", params)
-    masks.run("pool", params)
+    run_stage(optical_flow, params, "pool")
+    run_stage(masks, params, "pool")
 
 
 def tensors(folder: Path) -> dict[str, shards.Tensors]:
@@ -155,8 +155,8 @@ def test_new_clips_cost_only_themselves(videos: Path, caplog: pytest.LogCaptureF
     use(videos, *KINDS)
     with caplog.at_level(logging.INFO, "motive"):
         run(settings())
-    assert "optical_flow pool: 6 clips, 3 of them to do" in caplog.text
-    assert "masks pool: 6 clips, 3 of them to do" in caplog.text
+    assert "optical_flow pool: 3 to make, 3 done before" in caplog.text
+    assert "masks pool: 3 to make, 3 done before" in caplog.text
 
 
 def test_a_clip_that_cant_be_decoded_is_a_row_with_the_reason(videos: Path) -> None:
@@ -164,6 +164,7 @@ def test_a_clip_that_cant_be_decoded_is_a_row_with_the_reason(videos: Path) -> N
     run(settings())
     flow, mask = (pd.read_parquet(folder / "failures.parquet") for folder in (FLOW, MASKS))
     assert flow["clip_id"].tolist() == mask["clip_id"].tolist() == [ids["broken"]]
+    assert flow["kind"].iloc[0] == mask["kind"].iloc[0] == "unreadable"
     assert flow["reason"].iloc[0]
     assert mask["reason"].iloc[0] == f"optical_flow: {flow['reason'].iloc[0]}"
     assert tensors(MASKS).keys() == {ids["slide"], ids["roll"]}
@@ -183,7 +184,7 @@ def test_a_video_that_is_gone_stops_the_stage_and_is_no_failure(videos: Path, tm
     ids = use(lost, "slide")
     (lost / "slide.mp4").rename(tmp_path / "aside.mp4")
     with pytest.raises(ValueError, match=rf"clip {ids['slide']}: .*slide.mp4 is missing"):
-        optical_flow.run("pool", settings())
+        run_stage(optical_flow, settings(), "pool")
     (tmp_path / "aside.mp4").rename(lost / "slide.mp4")
     run(settings())
     assert list(tensors(MASKS)) == [ids["slide"]]
@@ -193,7 +194,7 @@ def test_without_masks_every_weight_is_one_and_motion_is_still_measured(videos: 
     use(videos, *KINDS)
     run(settings())
     before = pd.read_parquet(MASKS / "mask_stats.parquet")
-    masks.run("pool", settings(masks__enabled=False))
+    run_stage(masks, settings(masks__enabled=False), "pool")
     after = pd.read_parquet(MASKS / "mask_stats.parquet")
     assert all((clip["mask"] == 1).all() for clip in tensors(MASKS).values())
     assert set(after["coverage"]) == {1.0}
@@ -215,7 +216,7 @@ def test_a_clip_that_only_the_camera_moves_is_labelled_and_has_no_mask(videos: P
     assert not removed[pan]["mask"].any()
     assert torch.equal(flow[ids["slide"]]["residual"], flow[ids["slide"]]["flow"])
     assert flow[pan]["residual"].float().norm() < 0.3 * flow[pan]["flow"].float().norm()
-    masks.run("pool", settings(masks__camera="keep"))
+    run_stage(masks, settings(masks__camera="keep"), "pool")
     kept = tensors(MASKS)
     assert kept[pan]["mask"].float().mean() > 0.05
     assert torch.equal(kept[ids["slide"]]["mask"], removed[ids["slide"]]["mask"])
@@ -228,7 +229,7 @@ def test_confidence_weighs_the_mask(videos: Path) -> None:
     run(settings(**checked))
     assert tensors(FLOW)[ids["slide"]]["confidence"].min() < 128
     weighed = tensors(MASKS)[ids["slide"]]["mask"].float()
-    masks.run("pool", settings(**checked, masks__confidence=False))
+    run_stage(masks, settings(**checked, masks__confidence=False), "pool")
     assert weighed.sum() < 0.98 * tensors(MASKS)[ids["slide"]]["mask"].float().sum()
 
 
@@ -237,7 +238,7 @@ def test_one_clip_is_shown_by_its_id_or_its_name(videos: Path) -> None:
     run(settings())
     facts, picture = show("slide.mp4", settings(), None)
     assert facts["clip_id"] == ids["slide"]
-    assert (facts["part"], facts["motion_kind"], facts["camera"]) == ("pool", "object", "static")
+    assert (facts["split"], facts["motion_kind"], facts["camera"]) == ("pool", "object", "static")
     assert facts["motion_px_per_second"] > 3
     sheet = cv2.imread(str(picture))
     assert sheet is not None
@@ -258,55 +259,60 @@ def test_a_clip_without_a_mask_is_not_shown(videos: Path) -> None:
 
 
 def test_a_recipe_knows_what_it_was_made_from() -> None:
-    flow = [
-        optical_flow.make_recipe(p).digest
-        for p in (settings(), settings(masks__floor=0.0), settings(workers=2))
-    ]
-    assert len(set(flow)) == 1
+    def flow_digest(**changed: object) -> str:
+        params = settings(**changed)
+        return optical_flow.make_recipe(params.clips, params.optical_flow).digest
+
+    def mask_digest(flow: str, **changed: object) -> str:
+        params = settings(**changed)
+        sections = (params.clips, params.optical_flow, params.masks)
+        return masks.make_recipe(*sections, params.model.path, flow).digest
+
+    digest = flow_digest()
+    assert flow_digest(masks__floor=0.0) == flow_digest(workers=2) == digest
     changed = [
-        settings(clips__fps=8.0),
-        settings(optical_flow__preset="fast"),
-        settings(optical_flow__stride=8),
+        flow_digest(clips__fps=8.0),
+        flow_digest(optical_flow__preset="fast"),
+        flow_digest(optical_flow__stride=8),
     ]
-    assert len({optical_flow.make_recipe(p).digest for p in changed} | set(flow)) == 4
-    base = masks.make_recipe(settings(), {"digest": "a"}).digest
-    assert masks.make_recipe(settings(optical_flow__preset="fast"), {"digest": "a"}).digest == base
-    assert masks.make_recipe(settings(), {"digest": "b"}).digest != base
-    assert masks.make_recipe(settings(masks__floor=0.0), {"digest": "a"}).digest != base
+    assert len({digest, *changed}) == 4
+    assert mask_digest("a", optical_flow__preset="fast") == mask_digest("a")
+    assert mask_digest("b") != mask_digest("a")
+    assert mask_digest("a", masks__floor=0.0) != mask_digest("a")
 
 
 def test_masks_want_finished_flow_of_the_same_clips(videos: Path) -> None:
     use(videos, "slide")
     with pytest.raises(ValueError, match=r"optical_flow has no manifest.json.*run `dvc repro`"):
-        masks.run("pool", settings())
-    optical_flow.run("pool", settings())
+        run_stage(masks, settings(), "pool")
+    run_stage(optical_flow, settings(), "pool")
     ids = use(videos, "slide", "roll")
-    with pytest.raises(ValueError, match=f"neither a result nor a failure for 1 clips, e.g. {ids['roll']}"):
-        masks.run("pool", settings())
+    with pytest.raises(ValueError, match=f"clip {ids['roll']} has no optical flow; run `dvc repro`"):
+        run_stage(masks, settings(), "pool")
     assert not (MASKS / "manifest.json").exists()
 
 
 def test_clips_that_dont_fit_the_model_are_refused(videos: Path) -> None:
     use(videos, "slide")
-    optical_flow.run("pool", settings())
+    run_stage(optical_flow, settings(), "pool")
     with pytest.raises(ValueError, match=r"clips\.height is 60, but model takes 8 pixels"):
-        masks.run("pool", settings(clips__height=60))
+        run_stage(masks, settings(clips__height=60), "pool")
     frames = settings(clips__num_frames=16)
-    optical_flow.run("pool", frames)
+    run_stage(optical_flow, frames, "pool")
     with pytest.raises(ValueError, match=r"clips\.num_frames is 16, .* use 13 or 17"):
-        masks.run("pool", frames)
+        run_stage(masks, frames, "pool")
 
 
 def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
     ids = use(videos, "slide", "roll")
-    recipe = optical_flow.make_recipe(settings())
-    optical_flow.run("pool", settings())
+    recipe = optical_flow.make_recipe(settings().clips, settings().optical_flow)
+    run_stage(optical_flow, settings(), "pool")
     bad = tensors(FLOW)[ids["roll"]]
     bad["flow"] = torch.full_like(bad["flow"], torch.inf)
     shutil.rmtree(WORK)
-    shards.write_part(recipe, {ids["roll"]: bad}, {})
+    work.write_chunk(recipe, {ids["roll"]: bad}, {})
     with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
-        optical_flow.run("pool", settings())
+        run_stage(optical_flow, settings(), "pool")
 
 
 # ---- pictures
@@ -319,7 +325,7 @@ def test_the_overlay_shows_eight_clips_and_is_always_the_same(videos: Path) -> N
     picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert picture.shape[0] > 3 * 3 * 120, "three rows of clips, each of three strips"
-    masks.run("pool", settings())
+    run_stage(masks, settings(), "pool")
     assert (MASKS / "overlay.png").read_bytes() == first
 
 

@@ -11,7 +11,7 @@ import torch
 from motive.clips.table import read_clips
 from motive.models import backbones
 from motive.models import folder as model_folder
-from motive.stages import latents
+from motive.stages import latents, run_stage
 from motive.store.files import read_table
 from motive.store.shards import read_manifest
 from motive.video.reading import read_frames
@@ -145,7 +145,7 @@ def test_a_broken_video_is_a_failure_and_a_lost_one_an_error(copy):
     row = read_clips("pool").iloc[2]
     (video := Path(row["source"]) / row["video"]).write_bytes(b"no video")
     shutil.rmtree(".motive/work/latents")
-    latents.run("pool", params_of())
+    run_stage(latents, params_of(), "pool")
     failures = read_table(POOL / "latents/failures.parquet")
     assert failures["clip_id"].tolist() == [row["clip_id"]]
     assert row["clip_id"] not in tensors_of(POOL / "latents")
@@ -153,13 +153,13 @@ def test_a_broken_video_is_a_failure_and_a_lost_one_an_error(copy):
     video.unlink()
     shutil.rmtree(".motive/work/latents")
     with pytest.raises(ValueError, match=f"{row['clip_id']}.* is missing"):
-        latents.run("pool", params_of())
+        run_stage(latents, params_of(), "pool")
 
 
 def test_a_latent_that_float16_cannot_hold_is_a_failure_with_its_reason(copy):
     config = Path("model/vae/config.json")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"latents_std": [1e-30] * 4}))
-    latents.run("pool", params_of())
+    run_stage(latents, params_of(), "pool")
     reasons = read_table(POOL / "latents/failures.parquet")["reason"]
     assert set(reasons) == {"the VAE's latent is not finite in float16"}
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from motive.store import shards
-from motive.store.shards import Recipe, Tensors
+from motive.store import work
+from motive.store.recipes import Recipe
+from motive.store.shards import Tensors
 from motive.workers.deal import TRIES, deal
 
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
@@ -51,15 +52,15 @@ def do(ids: list[str], fatal: str = "", times: int = 0) -> int:
         if clip_id == fatal and len(list(Path("begun").glob(f"{ids[0]}.*"))) <= times:
             os.kill(os.getpid(), signal.SIGKILL)
         clips[clip_id] = sketch(clip_id)
-    shards.write_part(RECIPE, clips, {})
+    work.write_chunk(RECIPE, clips, {})
     return len(ids)
 
 
 def run(num_workers: int, ray: str, out: str = "out", **options) -> dict[str, str]:
     """A whole stage; the digests of what it publishes."""
-    chunks = shards.pending(RECIPE, IDS, SIZE)
+    chunks = work.pending(RECIPE, IDS, SIZE)
     deal(partial(do, **options), chunks, num_workers, len(IDS), "toy", ray=ray)
-    shards.publish(RECIPE, IDS, SIZE, Path(out))
+    work.publish(RECIPE, IDS, SIZE, Path(out))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(out).iterdir()}
 
 
@@ -111,7 +112,7 @@ def test_a_chunk_that_kills_its_workers_stops_the_run_and_the_next_goes_on(
     ):
         run(num_workers, ray, fatal=IDS[7], times=99)
     assert begun()[IDS[6]] == TRIES
-    left = len(shards.pending(RECIPE, IDS, SIZE))
+    left = len(work.pending(RECIPE, IDS, SIZE))
     assert left < len(IDS) / SIZE, "what the other worker did is kept"
     assert run(num_workers, ray) == alone
     assert sum(begun().values()) == left

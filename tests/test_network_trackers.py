@@ -158,11 +158,15 @@ def with_raft(weights: Path, **changed: object) -> Params:
     return Params.model_validate(values)
 
 
+def digest_of(params: Params) -> str:
+    return make_recipe(params.clips, params.optical_flow).digest
+
+
 def test_the_weights_decide_not_where_they_are_nor_the_device(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"weights")
     (tmp_path / "b.pth").write_bytes(b"weights")
     (tmp_path / "c.pth").write_bytes(b"others")
-    digest = make_recipe(with_raft(tmp_path / "a.pth")).digest
-    assert make_recipe(with_raft(tmp_path / "b.pth", device="cuda", preset="fast")).digest == digest
-    assert make_recipe(with_raft(tmp_path / "c.pth")).digest != digest
-    assert make_recipe(with_raft(tmp_path / "a.pth", reference="first")).digest != digest
+    digest = digest_of(with_raft(tmp_path / "a.pth"))
+    assert digest_of(with_raft(tmp_path / "b.pth", device="cuda", preset="fast")) == digest
+    assert digest_of(with_raft(tmp_path / "c.pth")) != digest
+    assert digest_of(with_raft(tmp_path / "a.pth", reference="first")) != digest

@@ -336,7 +336,7 @@ def test_a_query_prints_its_table_though_a_pool_clips_file_is_gone(grown, tmp_pa
         aside.rename(video)
     assert done.returncode == 1
     assert best in done.stdout
-    assert f"no picture: {video}" in done.stderr
+    assert f"no image: {video}" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(pd.read_parquet(tmp_path / "asked.parquet"))
     for out, why in (("asked.parquet", "name it X.png"), ("/proc/asked.png", "/proc/")):

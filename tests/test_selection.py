@@ -14,7 +14,7 @@ from motive.clips.table import STILL
 from motive.params import Params
 from motive.stages import evaluation
 from motive.store.files import write_table
-from motive.store.shards import Recipe
+from motive.store.recipes import Recipe
 from testing.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
 
 NUM_POOL, NUM_HELDOUT = 8, 5

@@ -17,15 +17,17 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from motive.store import shards
+from motive.store import shards, work
 from motive.store.files import alone
-from motive.store.shards import Recipe, Tensors
+from motive.store.recipes import Recipe
+from motive.store.shards import Tensors
+from motive.store.work import Failure
 
 RECIPE = Recipe("toy", 1, {"scale": 2})
 IDS = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(20)]
 IDS.sort()
 SIZE = 6
-BAD = {IDS[4]: "no video stream", IDS[13]: "one frame"}
+BAD = {IDS[4]: Failure("unreadable", "no video stream"), IDS[13]: Failure("not_finite", "the loss")}
 GOOD = [clip_id for clip_id in IDS if clip_id not in BAD]
 
 
@@ -45,15 +47,15 @@ def compute(clip_id: str) -> Tensors:
 
 def do(chunk: list[str]) -> None:
     tensors = {clip_id: compute(clip_id) for clip_id in chunk if clip_id not in BAD}
-    shards.write_part(RECIPE, tensors, {clip_id: BAD[clip_id] for clip_id in chunk if clip_id in BAD})
+    work.write_chunk(RECIPE, tensors, {clip_id: BAD[clip_id] for clip_id in chunk if clip_id in BAD})
 
 
 def run(clip_ids: list[str] = IDS, size: int = SIZE, out: str = "out") -> int:
     """A whole stage; the number of clips that it had to compute."""
-    chunks = shards.pending(RECIPE, clip_ids, size)
+    chunks = work.pending(RECIPE, clip_ids, size)
     for chunk in chunks:
         do(chunk)
-    shards.publish(RECIPE, clip_ids, size, Path(out))
+    work.publish(RECIPE, clip_ids, size, Path(out))
     return sum(map(len, chunks))
 
 
@@ -81,7 +83,11 @@ def test_a_published_folder_says_what_it_is(unbroken: dict[str, str]) -> None:
     assert (manifest["stage"], manifest["version"], manifest["params"]) == ("toy", 1, {"scale": 2})
     assert (manifest["digest"], manifest["num_clips"]) == (RECIPE.digest, 18)
     failures = pd.read_parquet("unbroken/failures.parquet")
-    assert dict(zip(failures["clip_id"], failures["reason"], strict=True)) == BAD
+    assert list(failures) == ["clip_id", "kind", "reason"]
+    assert work.read_failures(Path("unbroken")) == BAD
+    assert dict(zip(failures["clip_id"], failures["reason"], strict=True)) == {
+        clip_id: failure.reason for clip_id, failure in BAD.items()
+    }
     assert set(unbroken) == {*manifest["shards"], "manifest.json", "failures.parquet"}
 
 
@@ -113,7 +119,7 @@ def test_tensors_come_back_in_the_order_asked_for_and_as_zeros_where_there_is_no
 @pytest.mark.parametrize("seed", range(4))
 def test_order_and_interruptions_change_no_byte(seed: int, unbroken: dict[str, str]) -> None:
     order = random.Random(seed)
-    chunks = shards.pending(RECIPE, IDS, SIZE)
+    chunks = work.pending(RECIPE, IDS, SIZE)
     order.shuffle(chunks)
     for chunk in chunks[: seed % len(chunks)]:
         do(chunk)
@@ -140,8 +146,8 @@ def test_new_clips_cost_only_themselves(unbroken: dict[str, str]) -> None:
 
 def test_a_failure_is_not_tried_again_and_gives_way_to_a_result(unbroken: dict[str, str]) -> None:
     run()
-    assert shards.pending(RECIPE, IDS, SIZE) == []
-    shards.write_part(RECIPE, {IDS[4]: compute(IDS[4])}, {})
+    assert work.pending(RECIPE, IDS, SIZE) == []
+    work.write_chunk(RECIPE, {IDS[4]: compute(IDS[4])}, {})
     run()
     assert IDS[4] in shards.locate(Path("out"))
     assert pd.read_parquet("out/failures.parquet")["clip_id"].tolist() == [IDS[13]]
@@ -207,7 +213,7 @@ def test_a_store_that_was_made_anew_is_published(unbroken: dict[str, str]) -> No
     forget()
     do(IDS[:SIZE])
     changed = {clip_id: {"values": torch.zeros(2, 3)} for clip_id in IDS[SIZE:]}
-    shards.write_part(RECIPE, changed, {})
+    work.write_chunk(RECIPE, changed, {})
     run()
     rows = dict(zip(*shards.read_stacked(Path("out"), "values"), strict=True))
     assert [bool(rows[clip_id].any()) for clip_id in (IDS[0], IDS[-1])] == [True, False]
@@ -219,7 +225,7 @@ def test_a_store_takes_in_no_results_of_another_recipe(unbroken: dict[str, str])
     shutil.copytree(RECIPE.store, other.store)
     told = r"holds another recipe's results.*inputs.model: None, tuned.*params.projection: None, fold"
     with pytest.raises(ValueError, match=rf"(?s){told}.*params.scale: 2, 3"):
-        shards.pending(other, IDS, SIZE)
+        work.pending(other, IDS, SIZE)
 
 
 def test_another_recipe_shares_nothing(unbroken: dict[str, str]) -> None:
@@ -230,17 +236,48 @@ def test_another_recipe_shares_nothing(unbroken: dict[str, str]) -> None:
         Recipe("toy", 1, {"scale": 2}, {"optical_flow": "1"}),
     ]
     assert len({recipe.digest for recipe in (RECIPE, *others)}) == 4
-    assert all(sum(map(len, shards.pending(recipe, IDS, SIZE))) == len(IDS) for recipe in others)
+    assert all(sum(map(len, work.pending(recipe, IDS, SIZE))) == len(IDS) for recipe in others)
 
 
 def test_an_unfinished_stage_is_not_published(unbroken: dict[str, str]) -> None:
     do(IDS[:5])
     with pytest.raises(ValueError, match=f"neither a result nor a failure for 15 clips, e.g. {IDS[5]}"):
-        shards.publish(RECIPE, IDS, SIZE, Path("out"))
+        work.publish(RECIPE, IDS, SIZE, Path("out"))
     assert not Path("out").exists()
     Path("out").mkdir()
     with pytest.raises(ValueError, match=r"out has no manifest\.json: its stage has not finished"):
         shards.shard_paths(Path("out"))
+
+
+def test_a_failure_that_an_earlier_version_kept_is_tried_again(unbroken: dict[str, str]) -> None:
+    run()
+    for path in RECIPE.store.glob("*.failures.json"):
+        old = {clip_id: failure["reason"] for clip_id, failure in json.loads(path.read_text()).items()}
+        path.write_text(json.dumps(old))
+    assert run() == len(BAD), "what was made stays, what failed is tried"
+    assert digests() == unbroken
+
+
+def test_a_folder_that_an_earlier_version_published_is_refused_with_what_to_delete() -> None:
+    run()
+    path = Path("out/failures.parquet")
+    table = pd.read_parquet(path)
+    table[["clip_id", "reason"]].to_parquet(path)
+    with pytest.raises(
+        ValueError, match=r"out/failures.parquet is of an earlier version.*Delete out and run"
+    ):
+        work.pass_on_failures(Recipe("next", 1), Path("out"))
+    assert not Recipe("next", 1).store.exists(), "nothing was passed on, not half of it"
+    table[["clip_id", "reason"]].head(0).to_parquet(path)
+    assert work.read_failures(Path("out")) == {}, "nothing failed: nothing lacks a kind"
+
+
+def test_a_failure_is_passed_on_with_the_kind_of_its_origin(unbroken: dict[str, str]) -> None:
+    after = Recipe("next", 1)
+    work.pass_on_failures(after, Path("unbroken"))
+    assert work.failed(after) == {
+        clip_id: work.Failure(failure.kind, f"unbroken: {failure.reason}") for clip_id, failure in BAD.items()
+    }
 
 
 def test_leftovers_of_another_run_go(unbroken: dict[str, str]) -> None:
@@ -279,7 +316,7 @@ def _publish_until(step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
         patch.setattr(os, "replace", dying(os.replace))
         patch.setattr(os, "link", dying(os.link))
         try:
-            shards.publish(RECIPE, IDS, SIZE, Path("out"))
+            work.publish(RECIPE, IDS, SIZE, Path("out"))
         except KeyboardInterrupt:
             return False
     return True
@@ -296,9 +333,9 @@ def test_a_published_file_can_be_read_by_others(unbroken: dict[str, str]) -> Non
 STAGE = """
 import os, signal, sys
 from test_shards import IDS, SIZE, RECIPE, do
-from motive.store import shards
+from motive.store import shards, work
 kill_at = int(sys.argv[1])
-for n, chunk in enumerate(shards.pending(RECIPE, IDS, SIZE)):
+for n, chunk in enumerate(work.pending(RECIPE, IDS, SIZE)):
     if n == kill_at:  # the next part is on the disk, but has no name yet
         os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
     do(chunk)
@@ -311,7 +348,7 @@ def test_a_killed_run_goes_on_where_it_was(kill_at: int, unbroken: dict[str, str
     killed = subprocess.run([sys.executable, "-c", STAGE, str(kill_at)], env=env, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert list(RECIPE.store.glob(".*")), "it was killed while it wrote"
-    assert sum(map(len, shards.pending(RECIPE, IDS, SIZE))) == len(IDS) - kill_at * SIZE
+    assert sum(map(len, work.pending(RECIPE, IDS, SIZE))) == len(IDS) - kill_at * SIZE
     assert run() == len(IDS) - kill_at * SIZE
     assert digests() == unbroken
     assert json.loads(Path("out/manifest.json").read_text())["num_clips"] == 18

@@ -15,10 +15,11 @@ from motive.maths.packing import unit, unpack
 from motive.maths.projection import Fastfood
 from motive.models import backbones
 from motive.params import Params
-from motive.stages import latents, sketches
-from motive.store import shards
+from motive.stages import latents, run_stage, sketches
+from motive.store import work
 from motive.store.files import read_table
 from motive.store.shards import read_manifest
+from motive.store.work import Failure
 from testing.model_project import CPU, DIM, POOL, QUERIES, bytes_of, forget_models, params_of, tensors_of
 from testing.tiny import (
     SHAPE,
@@ -49,7 +50,7 @@ def whole_gradient_sketch(latent, text, mask, params: Params) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def sketched(project: Path) -> Path:
-    sketches.run("pool", params_of())
+    run_stage(sketches, params_of(), "pool")
     return project
 
 
@@ -75,7 +76,7 @@ def test_a_mask_of_ones_is_the_plain_loss(sketched):
 
 def test_segments_add_up_to_the_sketch_of_the_whole(sketched, copy):
     whole = tensors_of(POOL / "sketches")
-    sketches.run("pool", params_of(sketches={"segments": 2}))
+    run_stage(sketches, params_of(sketches={"segments": 2}), "pool")
     for one, clip in tensors_of(POOL / "sketches").items():
         torch.testing.assert_close(clip["segments"].float().sum(0), whole[one]["sketch"], atol=2e-3, rtol=0)
         torch.testing.assert_close(clip["sketch"], whole[one]["sketch"], atol=1e-5, rtol=1e-3)
@@ -86,7 +87,7 @@ def test_checkpointing_changes_no_number(sketched, copy):
     whole = tensors_of(POOL / "sketches")
     shutil.rmtree(".motive/work/sketches")
     forget_models()
-    sketches.run("pool", params_of(sketches={"gradient_checkpointing": True}))
+    run_stage(sketches, params_of(sketches={"gradient_checkpointing": True}), "pool")
     for one, clip in tensors_of(POOL / "sketches").items():
         torch.testing.assert_close(clip["sketch"], whole[one]["sketch"], atol=1e-6, rtol=1e-5)
 
@@ -97,13 +98,14 @@ def test_checkpointing_changes_no_number(sketched, copy):
 )
 def test_only_the_chosen_parameters_are_differentiated(sketched, copy, which, some):
     forget_models()
-    model, _ = sketches.load(CPU, which, False, ("fastfood", DIM, 0))
+    params = params_of(sketches={"parameters": which})
+    model, _ = sketches.load(params.model, params.sketches)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert len(trained) < len(list(model.named_parameters()))
     assert any(re.search(some, name) for name in trained)
     forget_models()
-    sketches.run("pool", params_of(sketches={"parameters": which}))
+    run_stage(sketches, params_of(sketches={"parameters": which}), "pool")
     found = torch.stack([clip["sketch"] for clip in tensors_of(POOL / "sketches").values() if clip["ok"]])
     torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.ones(len(found)))
     forget_models()
@@ -115,7 +117,7 @@ def test_only_the_chosen_parameters_are_differentiated(sketched, copy, which, so
 def test_parameters_that_are_not_there_are_refused(sketched, copy, which, why):
     forget_models()
     with pytest.raises(ValueError, match=why):
-        sketches.run("pool", params_of(sketches={"parameters": which}))
+        run_stage(sketches, params_of(sketches={"parameters": which}), "pool")
     forget_models()
 
 
@@ -125,7 +127,7 @@ def test_parameters_that_are_not_there_are_refused(sketched, copy, which, why):
 )
 def test_the_pool_is_stored_as_asked_and_queries_in_float32(sketched, copy, storage, dtype, width):
     whole = tensors_of(POOL / "sketches")
-    sketches.run("pool", params_of(sketches={"storage": storage}))
+    run_stage(sketches, params_of(sketches={"storage": storage}), "pool")
     for one, clip in tensors_of(POOL / "sketches").items():
         assert (clip["sketch"].dtype, clip["sketch"].shape[-1]) == (dtype, width)
         if clip["ok"]:
@@ -146,9 +148,9 @@ def test_a_query_that_is_a_pool_clip_has_cosine_one_with_it(sketched, copy):
     write_clips("queries", row)
     one = row["clip_id"].iloc[0]
     write_masks("queries", {one: tensors_of(POOL / "masks")[one]["mask"].float()})
-    latents.run("queries", params_of())
+    run_stage(latents, params_of(), "queries")
     shutil.rmtree(".motive/work/sketches")
-    sketches.run("queries", params_of())
+    run_stage(sketches, params_of(), "queries")
     query = tensors_of(QUERIES / "sketches")[one]["sketch"]
     pool = torch.stack([clip["sketch"] for clip in tensors_of(POOL / "sketches").values()])
     cosines = torch.einsum("nkd,kd->n", pool, query)
@@ -160,26 +162,28 @@ def test_a_gradient_that_is_no_number_sets_its_clip_aside_and_the_run_goes_on(co
     seen = tensors_of(POOL / "latents")
     bad = list(seen)[2]
     seen[bad]["latent"] = torch.full(SHAPE, torch.inf).half()
-    recipe = shards.Recipe("latents", 99)
+    recipe = Recipe("latents", 99, {"clips": {"fps": 10.0}})
     shutil.rmtree(POOL / "latents")
-    shards.write_part(recipe, seen, {})
-    shards.publish(recipe, list(seen), 2, POOL / "latents")
-    sketches.run("pool", params_of())
+    work.write_chunk(recipe, seen, {})
+    work.publish(recipe, list(seen), 2, POOL / "latents")
+    run_stage(sketches, params_of(), "pool")
     failures = read_table(POOL / "sketches/failures.parquet")
     assert failures["clip_id"].tolist() == [bad]
+    assert failures["kind"].tolist() == ["not_finite"]
     assert failures["reason"].tolist()[0].startswith("the loss at sigma 0.3 is not finite")
     assert list(tensors_of(POOL / "sketches")) == [one for one in seen if one != bad]
 
 
 def test_nothing_but_clips_that_failed_gets_through(copy):
     ids = read_clips("pool")["clip_id"].tolist()
-    recipe = shards.Recipe("latents", 99)
-    shards.write_part(recipe, {}, dict.fromkeys(ids, "torn"))
-    shards.publish(recipe, ids, 2, POOL / "latents")
-    sketches.run("pool", params_of())
+    recipe = Recipe("latents", 99, {"clips": {"fps": 10.0}})
+    work.write_chunk(recipe, {}, dict.fromkeys(ids, Failure("unreadable", "torn")))
+    work.publish(recipe, ids, 2, POOL / "latents")
+    run_stage(sketches, params_of(), "pool")
     failures = read_table(POOL / "sketches/failures.parquet")
     assert failures["clip_id"].tolist() == ids
     assert set(failures["reason"]) == {"latents: torn"}
+    assert set(failures["kind"]) == {"unreadable"}, "of its origin"
 
 
 def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sketched, copy, monkeypatch):
@@ -194,7 +198,7 @@ def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sk
 
     shutil.rmtree(".motive/work/sketches")
     monkeypatch.setattr(per_clip, "sketch_gradient", broken)
-    sketches.run("pool", params_of())
+    run_stage(sketches, params_of(), "pool")
     failures = read_table(POOL / "sketches/failures.parquet")
     assert failures["clip_id"].tolist() == [bad]
     assert failures["reason"].tolist()[0].startswith("the gradient at sigma 0.3 is not finite (loss ")
@@ -202,9 +206,9 @@ def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sk
 
 def test_ten_noise_levels_are_ten_sketches_each_as_alone(sketched, copy):
     sigmas = tuple((n + 0.5) / 10 for n in range(10))
-    sketches.run("pool", params_of(sketches={"sigmas": sigmas}))
+    run_stage(sketches, params_of(sketches={"sigmas": sigmas}), "pool")
     ten = tensors_of(POOL / "sketches")
-    sketches.run("pool", params_of(sketches={"sigmas": sigmas[6:7]}))
+    run_stage(sketches, params_of(sketches={"sigmas": sigmas[6:7]}), "pool")
     for one, alone in tensors_of(POOL / "sketches").items():
         assert ten[one]["sketch"].shape == (10, DIM)
         torch.testing.assert_close(ten[one]["sketch"][6] * 10**0.5, alone["sketch"][0], atol=1e-6, rtol=1e-5)
@@ -215,13 +219,15 @@ def test_a_clip_without_latent_fails_for_the_same_reason_and_shards_stay_row_ran
     seen = tensors_of(POOL / "latents")
     lost = next(iter(seen))
     del seen[lost]
-    recipe = shards.Recipe("latents", 99)
+    recipe = Recipe("latents", 99, {"clips": {"fps": 10.0}})
     shutil.rmtree(POOL / "latents")
-    shards.write_part(recipe, seen, {lost: "broken"})
-    shards.publish(recipe, read_clips("pool")["clip_id"].tolist(), 2, POOL / "latents")
-    sketches.run("pool", params_of())
+    work.write_chunk(recipe, seen, {lost: Failure("unreadable", "broken")})
+    work.publish(recipe, read_clips("pool")["clip_id"].tolist(), 2, POOL / "latents")
+    run_stage(sketches, params_of(), "pool")
     failures = read_table(POOL / "sketches/failures.parquet")
-    assert failures.to_dict("records") == [{"clip_id": lost, "reason": "latents: broken"}]
+    assert failures.to_dict("records") == [
+        {"clip_id": lost, "kind": "unreadable", "reason": "latents: broken"}
+    ]
     names = [
         "00000000-00000002.safetensors",
         "00000002-00000004.safetensors",
@@ -232,7 +238,7 @@ def test_a_clip_without_latent_fails_for_the_same_reason_and_shards_stay_row_ran
 
 @pytest.mark.parametrize("stage", ["latents", "sketches"])
 def test_workers_interruptions_and_shards_lost_leave_the_same_bytes(sketched, copy, stage):
-    run = {"latents": latents.run, "sketches": sketches.run}[stage]
+    module = {"latents": latents, "sketches": sketches}[stage]
     before = bytes_of(POOL / stage)
     parts = sorted(Path(".motive/work", stage).glob("*/*.safetensors"))
     assert len(parts) == 3
@@ -240,10 +246,10 @@ def test_workers_interruptions_and_shards_lost_leave_the_same_bytes(sketched, co
     kept = parts[2].read_bytes()
     parts[1].write_bytes(kept[: len(kept) // 2])
     shutil.rmtree(POOL / stage)
-    run("pool", params_of())
+    run_stage(module, params_of(), "pool")
     assert bytes_of(POOL / stage) == before
     shutil.rmtree(Path(".motive/work", stage))
-    run("pool", params_of().model_copy(update={"workers": 2}))
+    run_stage(module, params_of().model_copy(update={"workers": 2}), "pool")
     assert bytes_of(POOL / stage) == before
 
 
@@ -252,6 +258,6 @@ def test_workers_interruptions_and_shards_lost_leave_the_same_bytes(sketched, co
 def test_workers_on_ray_leave_the_same_bytes(sketched, copy, stage):
     before = bytes_of(POOL / stage)
     shutil.rmtree(Path(".motive/work", stage))
-    run = {"latents": latents.run, "sketches": sketches.run}[stage]
-    run("pool", params_of().model_copy(update={"workers": 2, "ray": "local"}))
+    module = {"latents": latents, "sketches": sketches}[stage]
+    run_stage(module, params_of().model_copy(update={"workers": 2, "ray": "local"}), "pool")
     assert bytes_of(POOL / stage) == before

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from motive import per_clip
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
@@ -16,85 +16,104 @@ from motive.images.motion import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
 from motive.maths.camera_motion import LABELS
 from motive.maths.influence import influence, measure
-from motive.params import Params
+from motive.models.backbones import padded
+from motive.params import Clips, Params
 from motive.stages import attribution, latents, masks, optical_flow, sketches
-from motive.store.recipes import Recipe, deciding, differences
+from motive.store.recipes import deciding, differences
 from motive.store.shards import read_manifest
 from motive.trackers.interface import load_tracker
 from motive.video.reading import BadClip, read_frames, stream_frames
 
 log = logging.getLogger("motive")
+
 POOL = Path("data/pool")
-PICTURED = 5  # best and worst clips in the picture
+NUM_DRAWN = 5  # best and worst clips in the image
 
 
 def query_pool(video: Path, caption: str, params: Params) -> pd.DataFrame:
-    """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's.
+    """Every pool clip, best first: `rank`, `influence` on this video, and the clip table's columns.
 
     Raises:
         ValueError: the video can't be read or nothing moves in it, or the pool is not as params.yaml says.
     """
-    works = latents.make_work(params), sketches.make_work(params, POOL)
-    flow_recipe = optical_flow.make_recipe(params)
-    mask_recipe = masks.make_recipe(params, read_manifest(POOL / "optical_flow"))
-    for recipe in (flow_recipe, mask_recipe, works[0].recipe, works[1].recipe):
-        _check_same(recipe)
+    _check_pool(params)
     try:
-        stored = _sketch(video, caption, params, works[1])
+        sketch = sketch_video(video, caption, params)
     except (BadClip, FloatingPointError) as error:
         raise ValueError(f"{video}: {error}") from None
-    return _ranked(stored["sketch"], params)
+    return _rank_pool(sketch, params)
 
 
-def _check_same(recipe: Recipe) -> None:
-    folder = POOL / recipe.stage
-    if differ := differences(deciding(read_manifest(folder)), deciding(json.loads(recipe.to_json()))):
-        raise ValueError(
-            f"{folder} was made in another way; run `dvc repro`. What differs, there and by params.yaml: "
-            + "; ".join(differ)
-        )
+def _check_pool(params: Params) -> None:
+    """What the pool's stages have published must be what these params would make.
+
+    Raises:
+        ValueError: it is not; says what differs.
+    """
+    flow_digest = read_manifest(POOL / "optical_flow")["digest"]
+    recipes = [
+        optical_flow.make_recipe(params.clips, params.optical_flow),
+        masks.make_recipe(params.clips, params.optical_flow, params.masks, params.model.path, flow_digest),
+        latents.make_recipe(params.clips, params.latents, params.model),
+        sketches.make_recipe("pool", params.sketches, params.model, params.latents),
+    ]
+    for recipe in recipes:
+        folder = POOL / recipe.stage
+        lines = differences(deciding(read_manifest(folder)), deciding(json.loads(recipe.to_json())))
+        if lines:
+            raise ValueError(
+                f"{folder} was made in another way; run `dvc repro`. What differs, there and by params.yaml: "
+                + "; ".join(lines)
+            )
 
 
-def _sketch(video: Path, caption: str, params: Params, work: sketches.Work) -> dict[str, torch.Tensor]:
-    """Optical flow, mask, latent, gradient of one video."""
+def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
+    """The sketch [K,D] of one video, in float32: optical flow, mask, latent, gradient.
+
+    Raises:
+        BadClip: it can't be read, or nothing moves in it.
+        FloatingPointError: its latent, loss or gradient is no number.
+    """
     if not video.is_file():
         raise BadClip("there is no such file")
-    settings = params.optical_flow
     standard = params.clips.model_dump(include=STANDARD)
     flow = per_clip.optical_flow(
-        stream_frames(video, **standard, grey=settings.tracker == "dis"),
-        load_tracker(settings.model_dump()),
-        reference=settings.reference,
-        stride=settings.stride,
+        stream_frames(video, **standard, grey=params.optical_flow.tracker == "dis"),
+        load_tracker(params.optical_flow.model_dump()),
+        reference=params.optical_flow.reference,
+        stride=params.optical_flow.stride,
         fps=params.clips.fps,
     )
-    mask = per_clip.motion_mask(flow, **masks.mask_settings(params))["mask"]
-    label = LABELS[int(flow["label"])]
+    settings = masks.mask_settings(params.clips, params.optical_flow, params.masks, params.model.path)
+    mask = per_clip.motion_mask(flow, **settings)["mask"]
+    camera = LABELS[int(flow["label"])]
     if not mask.any():
-        raise BadClip(f"nothing moves in it but the camera ({label}): see masks.camera and masks.floor")
-    log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), label)
-    clip = per_clip.encode_clip(
-        read_frames(video, **standard),
-        caption,
-        **latents.load(params.model.path, params.model.dtype, params.model.device),
-        max_tokens=params.latents.max_tokens,
-    )
-    precise = replace(work, settings=work.settings | {"storage": "float32"})
-    return sketches.sketch_clip(precise, clip["latent"], clip["text"], mask)
+        raise BadClip(f"nothing moves in it but the camera ({camera}): see masks.camera and masks.floor")
+    log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), camera)
+
+    max_tokens = params.latents.max_tokens
+    encoders = latents.load(params.model)
+    clip = per_clip.encode_clip(read_frames(video, **standard), caption, **encoders, max_tokens=max_tokens)
+    sketch_clip = sketches.sketcher(params.sketches, params.model, "float32", params.clips.fps)
+    return sketch_clip(clip["latent"], padded([clip["text"].float()], max_tokens)[0], mask)["sketch"]
 
 
-def _ranked(sketch: torch.Tensor, params: Params) -> pd.DataFrame:
-    how, pool = params.attribution, read_clips("pool")
+def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
+    pool = read_clips("pool")
     ok, stored = attribution.aligned(pool, POOL / "sketches")
-    fine = torch.from_numpy(ok)
-    measured = measure(stored, fine, how.method, how.damping)
-    found = influence(stored, sketch[None], fine, measured)[:, 0].numpy()
+    usable = torch.from_numpy(ok)
+    measured = measure(stored, usable, params.attribution.method, params.attribution.damping)
+    values = influence(stored, sketch[None], usable, measured)[:, 0].numpy()
+
     rows = ok.nonzero()[0]
-    rows = rows[np.argsort(-found[rows], kind="stable")]
-    table = pd.DataFrame({"rank": range(len(rows)), "influence": found[rows]})
+    rows = rows[np.argsort(-values[rows], kind="stable")]
+    table = pd.DataFrame({"rank": range(len(rows)), "influence": values[rows]})
     table["clip_id"] = pool["clip_id"].to_numpy()[rows]
     segments = attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
     return attribution.with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
+
+
+# ---- the image
 
 
 def draw(table: pd.DataFrame, video: Path, caption: str, params: Params, out: Path) -> None:
@@ -104,17 +123,19 @@ def draw(table: pd.DataFrame, video: Path, caption: str, params: Params, out: Pa
         ValueError: a clip's file can't be read any more; says which.
     """
     clips = params.clips
+    query = _strip(video, {}, caption, clips)
+    best = [_clip_strip(row, clips) for row in table.head(NUM_DRAWN).itertuples()]
+    worst = [_clip_strip(row, clips) for row in table.iloc[::-1].head(NUM_DRAWN).itertuples()]
+    heads = ["the video", *(f"{n}" for n in range(1, NUM_DRAWN + 1))]
+    write_png(out, strip_sheet(heads, [("for", [query, *best]), ("against", [query, *worst])]))
 
-    def strip(path: Path, span: dict[str, Any], words: str) -> Strip:
-        try:
-            return Strip(clip_strip(path, span, clips), words)
-        except (BadClip, OSError) as error:
-            raise ValueError(f"no picture: {path}: {error}") from None
 
-    def strips(rows: pd.DataFrame) -> list[Strip]:
-        return [strip(clip_path(row), clip_span(row), attribution.words_of(row)) for row in rows.itertuples()]
+def _clip_strip(row: Any, clips: Clips) -> Strip:
+    return _strip(clip_path(row), clip_span(row), attribution.words_of(row), clips)
 
-    asked = strip(video, {}, caption)
-    best, worst = strips(table.head(PICTURED)), strips(table.iloc[::-1].head(PICTURED))
-    heads = ["the video", *(f"{n}" for n in range(1, PICTURED + 1))]
-    write_png(out, strip_sheet(heads, [("for", [asked, *best]), ("against", [asked, *worst])]))
+
+def _strip(path: Path, span: dict[str, Any], words: str, clips: Clips) -> Strip:
+    try:
+        return Strip(clip_strip(path, span, clips), words)
+    except (BadClip, OSError) as error:
+        raise ValueError(f"no image: {path}: {error}") from None

@@ -22,14 +22,7 @@ from motive.maths.segments import segment_seconds
 from motive.params import Clips, Params
 from motive.store.files import read_table, write_table
 from motive.store.recipes import deciding, differences
-from motive.store.shards import (
-    read_aligned,
-    read_column,
-    read_ids,
-    read_manifest,
-    read_stacked,
-    shard_paths,
-)
+from motive.store.shards import read_aligned, read_column, read_ids, read_manifest, read_stacked, shard_paths
 
 log = logging.getLogger("motive")
 

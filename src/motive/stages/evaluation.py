@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -31,14 +30,15 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.models.tuned import Model, base_model, frozen_transformer, sampler, tuned_model
 from motive.params import Params
-from motive.store import shards
 from motive.store.files import read_table, write_table
 from motive.store.jobs import Job
-from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
+from motive.store.recipes import Recipe
+from motive.store.shards import locate, read_clip_tensors, read_manifest
+from motive.store.work import write_chunk
 from motive.trackers.interface import dis
 from motive.video.encoded import decoded, encoded
 from motive.video.reading import read_frames
-from motive.workers.deal import deal
+from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
 
@@ -64,8 +64,8 @@ def run(params: Params) -> None:
     work = [_video_work(model, prompts, params) for model in models]
     videos, motion = [_video_job(w) for w in work], [_motion_job(w) for w in work]
     # In this order a worker loads each model once.
-    make_missing([losses[0], videos[0], losses[1], videos[1]], params.workers, where[-1], params.ray)
-    make_missing(motion, params.workers, ray=params.ray)
+    make_missing([losses[0], videos[0], losses[1], videos[1]], params.machine, where[-1], "evaluation")
+    make_missing(motion, params.machine, label="evaluation")
 
     per_clip = _per_clip(clips, models, losses)
     table = _write_videos(prompts, models, videos, motion)
@@ -83,17 +83,6 @@ def run(params: Params) -> None:
     aside.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
     os.replace(aside, OUT / "metrics.json")
     _tell(metrics)
-
-
-def make_missing(jobs: list[Job], num_workers: int, device: str = "cpu", ray: str = "") -> None:
-    """Make what the work store lacks, dealt to the workers in the order of the jobs."""
-    chunks = [chunk for job in jobs for chunk in job.missing()]
-    total = sum(len(chunk.args[-1]) for chunk in chunks)
-    deal(_call, chunks, num_workers, total, "evaluation", device, ray)
-
-
-def _call(chunk: Callable[[], int]) -> int:
-    return chunk()
 
 
 # ---- denoising losses on held-out clips
@@ -151,7 +140,7 @@ def measure_losses(recipe: Recipe, model: Model, params: Params, clip_ids: list[
         if not all(grid.isfinite().all() for grid in losses.values()):
             advice = "lower finetuning.learning_rate" if model.tuned else "look at model.path and model.dtype"
             raise ValueError(f"the loss of the {model.name} model on clip {clip_id} is no number: {advice}")
-    write_part(recipe, results, {})
+    write_chunk(recipe, results, {})
     return len(clip_ids)
 
 
@@ -225,7 +214,7 @@ def make_videos(work: VideoWork, ids: list[str]) -> int:
         prompt, seed = work.prompts[one], seed_of("video", e.seed, work.prompts[one])
         frames = backbones.generate(pipeline, prompt, size, max_tokens, *how, seed, fps)
         results[one] = {"mp4": encoded(frames, fps)}
-    write_part(work.recipe, results, {})
+    write_chunk(work.recipe, results, {})
     return measure_motion(work, ids)
 
 
@@ -233,10 +222,10 @@ def measure_motion(work: VideoWork, ids: list[str]) -> int:
     """Measure and keep the motion of some videos, as a player shows them; returns their number."""
     size, fps = _shape(work.params)
     results = {}
-    for one, tensors in read_clip_tensors(shards.done(work.recipe), ids):
+    for one, tensors in read_clip_tensors(work.done(work.recipe), ids):
         metrics = motion_metrics(decoded(tensors["mp4"], size, fps), fps, partial(dis, preset=PRESET))
         results[one] = {name: torch.tensor(value) for name, value in metrics.items()}
-    write_part(work.motion, results, {})
+    write_chunk(work.motion, results, {})
     return len(ids)
 
 

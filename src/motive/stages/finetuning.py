@@ -18,7 +18,8 @@ from motive.models.lora import FILES, add_lora, save_lora
 from motive.params import Params
 from motive.store.checkpoints import read_checkpoint, write_checkpoint
 from motive.store.files import read_table, write_table
-from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest
+from motive.store.recipes import Recipe
+from motive.store.shards import locate, read_clip_tensors, read_manifest
 
 log = logging.getLogger("motive")
 OUT = Path("data/finetuning")

@@ -1,91 +1,91 @@
-"""clips -> latents and text embeddings, made once and never inside the gradient pass."""
+"""Clips -> latents and text embeddings, made once and never inside the gradient pass."""
 
 import logging
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from motive import per_clip
-from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.clips.table import STANDARD, read_clips
+from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.models import backbones
 from motive.models import folder as model_folder
-from motive.params import Params
-from motive.store.shards import Recipe, pending, publish, summarise, write_part
+from motive.params import Clips, Latents, Machine, Model
+from motive.store.jobs import Job
+from motive.store.recipes import Recipe
+from motive.store.shards import Tensors, summarise
+from motive.store.work import Failure, publish, write_chunk
 from motive.video.reading import BadClip, read_frames
-from motive.workers.deal import deal
+from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
+
 VERSION = 1  # raise it when the meaning of `latent` or `text` changes
-Chunk = list[tuple[str, str, dict[str, Any], str]]  # (clip_id, file, which part of it, caption)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a worker needs to know."""
+def run(split: str, *, clips: Clips, latents: Latents, model: Model, machine: Machine) -> None:
+    """Encode all clips of a split with the frozen VAE and text encoder: `data/SPLIT/latents`.
 
-    recipe: Recipe
-    model: tuple[str, str, str]  # path, dtype, device
-    frames: dict[str, Any]  # what read_frames makes of a clip
-    max_tokens: int
+    Raises:
+        ValueError: a video is gone since the clips stage, the clips don't fit the model, or a check failed.
+    """
+    table = read_clips(split)
+    out = Path("data") / split / "latents"
+    shape = model_folder.latent_shape(model.path, clips.num_frames, clips.height, clips.width)
+    log.info("latents %s: each clip becomes %s with the VAE of %s", split, list(shape), model.path)
+    recipe = make_recipe(clips, latents, model)
+    job = Job(
+        label=f"latents {split}",
+        recipe=recipe,
+        ids=table["clip_id"].tolist(),
+        size=machine.shard_size,
+        make=partial(make_chunk, recipe, clips, latents, model),
+        inputs=clip_videos(table),
+    )
+    make_missing([job], machine, model.device)
+    failures = publish(recipe, job.ids, job.size, out)
 
-
-def run(part: str, params: Params) -> None:
-    """Encode all clips of one part with the frozen VAE and text encoder: data/PART/latents."""
-    clips, out = read_clips(part), Path("data") / part / "latents"
-    work = make_work(params)
-    recipe, c = work.recipe, params.clips
-    shape = model_folder.latent_shape(params.model.path, c.num_frames, c.height, c.width)
-    log.info("latents %s: each clip becomes %s with the VAE of %s", part, list(shape), params.model.path)
-
-    records: list[Any] = list(clips.itertuples())
-    rows = {row.clip_id: (row.clip_id, str(clip_path(row)), clip_span(row), row.caption) for row in records}
-    chunks = [[rows[i] for i in ids] for ids in pending(recipe, list(rows), params.shards.size)]
-    todo = sum(map(len, chunks))
-    log.info("latents %s: %d clips to encode, %d known", part, todo, len(rows) - todo)
-    do, label = partial(encode_chunk, work), f"latents {part}"
-    deal(do, chunks, params.workers, todo, label, params.model.device, params.ray)
-
-    failures = publish(recipe, list(rows), params.shards.size, out)
     from motive.checks import check  # loads for seconds
 
-    check("latents", summarise(out, "latent"), clips=clips, failures=failures, file=out)
-    log.info("latents %s: %d clips, %d failed; see %s", part, len(rows) - len(failures), len(failures), out)
+    check("latents", summarise(out, "latent"), clips=table, failures=failures, file=out)
+    log.info("latents %s: %d done, %d failed", split, len(table) - len(failures), len(failures))
+    log.info("look at %s", out / "failures.parquet" if len(failures) else out)
 
 
-def make_work(params: Params) -> Work:
+def make_recipe(clips: Clips, latents: Latents, model: Model) -> Recipe:
     """A clip id stands for the video and its caption; of the model only the encoders matter."""
-    model, frames = params.model, params.clips.model_dump(include=STANDARD)
+    settings = {
+        "clips": clips.model_dump(include=STANDARD),
+        "max_tokens": latents.max_tokens,
+        "dtype": model.dtype,
+    }
     encoders = model_folder.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
-    settings = {"clips": frames, "max_tokens": params.latents.max_tokens, "dtype": model.dtype}
-    recipe = Recipe("latents", VERSION, settings, {"model": encoders})
-    return Work(recipe, (model.path, model.dtype, model.device), frames, params.latents.max_tokens)
+    return Recipe("latents", VERSION, settings, {"model": encoders})
 
 
 @lru_cache(maxsize=1)
-def load(path: str, dtype: str, device: str) -> dict[str, Any]:
+def load(model: Model) -> dict[str, Any]:
     """The frozen models that `per_clip.encode_clip` is given."""
-    vae = backbones.load_vae(path, device)
-    tokenizer, text_encoder = backbones.load_text_encoder(path, dtype, device)
+    vae = backbones.load_vae(model.path, model.device)
+    tokenizer, text_encoder = backbones.load_text_encoder(model.path, model.dtype, model.device)
     return {"vae": vae, "tokenizer": tokenizer, "text_encoder": text_encoder}
 
 
-def encode_chunk(work: Work, chunk: Chunk) -> int:
-    """Encode one chunk and keep it; returns its number of clips."""
-    done, failures = {}, {}
-    for clip_id, file, span, caption in chunk:
-        if not Path(file).is_file():  # gone, not bad: remembered as a failure it would never be tried again
-            raise ValueError(
-                f"clip {clip_id}: {file} is missing; bring it back, or run the clips stage again"
-            )
+def make_chunk(recipe: Recipe, clips: Clips, latents: Latents, model: Model, chunk: list[ClipVideo]) -> int:
+    """Encode and keep some clips; one that can't be decoded or encoded becomes a failure."""
+    standard = clips.model_dump(include=STANDARD)
+    encoded: dict[str, Tensors] = {}
+    failures: dict[str, Failure] = {}
+    for clip in chunk:
+        check_there(clip)
         try:
-            done[clip_id] = per_clip.encode_clip(
-                read_frames(Path(file), **work.frames, **span),
-                caption,
-                **load(*work.model),
-                max_tokens=work.max_tokens,
+            frames = read_frames(clip.path, **standard, **clip.span)
+            encoded[clip.clip_id] = per_clip.encode_clip(
+                frames, clip.caption, **load(model), max_tokens=latents.max_tokens
             )
-        except (BadClip, FloatingPointError) as error:
-            failures[clip_id] = str(error)
-    write_part(work.recipe, done, failures)
+        except BadClip as error:
+            failures[clip.clip_id] = Failure("unreadable", str(error))
+        except FloatingPointError as error:
+            failures[clip.clip_id] = Failure("not_finite", str(error))
+    write_chunk(recipe, encoded, failures)
     return len(chunk)

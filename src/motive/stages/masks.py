@@ -4,172 +4,198 @@ import logging
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
-from motive.images.motion import motion_sheet, write_png
+from motive.images.motion import motion_sheet
+from motive.images.optional import write_if_drawn
 from motive.images.panels import describe, few, read_panels
 from motive.maths.camera_motion import KINDS, LABELS
 from motive.models.folder import read_strides
-from motive.params import Params
-from motive.store import shards
-from motive.store.files import read_table, write_table
-from motive.store.shards import Recipe, Tensors
-from motive.workers.deal import deal
+from motive.params import Clips, Machine, Masks, OpticalFlow
+from motive.store.files import write_table
+from motive.store.jobs import Job
+from motive.store.recipes import Recipe
+from motive.store.shards import Tensors, locate, read_clip_tensors, read_manifest, summarise
+from motive.store.work import failed, pass_on_failures, publish, read_done, write_chunk
+from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
 
 VERSION = 3  # raise it when the meaning of a tensor changes
-SHOWN = 8  # clips on the overlay sheet
+NUM_DRAWN = 8  # clips on the overlay sheet
 MANY = 2000  # clips up to which masks are made sooner than a worker starts
-Job = tuple[Path, set[str]]  # a shard of optical flow, and which of its clips to do
+STATS = {  # columns of mask_stats.parquet: see docs/data.md
+    "clip_id": "str",
+    "coverage": "float64",
+    "motion": "float64",
+    "own_motion": "float64",
+    "still": "bool",
+    "camera": "str",
+    "motion_kind": "str",
+    "inlier_ratio": "float64",
+    "brightness": "float64",
+}
 
 
-def run(part: str, params: Params) -> None:
-    """Write `data/PART/masks`, with `mask_stats.parquet` and `overlay.png`.
+class ClipFlow(NamedTuple):
+    """A clip and the shard that holds its optical flow."""
+
+    clip_id: str
+    shard: Path
+
+
+def run(
+    split: str, *, clips: Clips, optical_flow: OpticalFlow, masks: Masks, model_path: str, machine: Machine
+) -> None:
+    """Write `data/SPLIT/masks`, with `mask_stats.parquet` and `overlay.png`.
 
     Raises:
         ValueError: optical flow is not finished, the clips don't fit the model's strides, or a check failed.
     """
-    folder = Path("data") / part
-    clips, out = read_clips(part), folder / "masks"
-    recipe = make_recipe(params, shards.read_manifest(folder / "optical_flow"))
-    jobs = _jobs(recipe, folder / "optical_flow")
-    todo = sum(len(ids) for _, ids in jobs)
-    log.info(
-        "masks %s: %d clips, %d of them to do, on %s; %s", part, len(clips), todo, _grid(recipe), _how(params)
+    table = read_clips(split)
+    flow_folder = Path("data") / split / "optical_flow"
+    out = Path("data") / split / "masks"
+    settings = mask_settings(clips, optical_flow, masks, model_path)
+    recipe = make_recipe(clips, optical_flow, masks, model_path, read_manifest(flow_folder)["digest"])
+    pass_on_failures(recipe, flow_folder)
+    job = Job(
+        label=f"masks {split}",
+        recipe=recipe,
+        ids=table["clip_id"].tolist(),
+        size=machine.shard_size,
+        make=partial(make_chunk, recipe, settings),
+        inputs=_inputs(table["clip_id"].tolist(), recipe, flow_folder),
     )
-    num_workers, ray = (params.workers, params.ray) if todo > MANY else (1, "")
-    do = partial(do_shard, recipe=recipe, settings=mask_settings(params))
-    deal(do, jobs, num_workers, todo, f"masks {part}", ray=ray)
-    _pass_on(recipe, folder / "optical_flow")
+    log.info("masks %s: %d clips on %s; %s", split, len(table), settings["grid"], _in_words(masks))
+    make_missing([job], machine if len(table) > MANY else machine._replace(workers=1, ray=""))
+
     (out / "manifest.json").unlink(missing_ok=True)  # it is written last, by publish
-    stats = mask_stats(recipe, clips["clip_id"].tolist())
+    stats = mask_stats(recipe, job.ids)
     write_table(out / "mask_stats.parquet", stats)
-    write_png(out / "overlay.png", overlay(clips, stats, folder, recipe))
-    failures = shards.publish(recipe, clips["clip_id"].tolist(), params.shards.size, out)
-    _check(out, clips, failures, stats)
-    log.info("masks %s: mean coverage %.3f, %d still", part, stats["coverage"].mean(), stats["still"].sum())
+    write_if_drawn(
+        out / "overlay.png",
+        partial(overlay, table, stats, recipe, flow_folder, clips, settings["time_stride"]),
+    )
+    failures = publish(recipe, job.ids, job.size, out)
+
+    from motive.checks import check  # loads for seconds
+
+    masks_and_stats = summarise(out, "mask").merge(stats, on="clip_id", how="left")
+    check("masks", masks_and_stats, clips=table, failures=failures, file=out)
+    log.info("masks %s: mean coverage %.3f, %d still", split, stats["coverage"].mean(), stats["still"].sum())
     for column in ("motion_kind", "camera"):
-        log.info("masks %s: %s: %s", part, column.replace("_", " "), _counted(stats[column].tolist()))
+        log.info("masks %s: %s: %s", split, column.replace("_", " "), _counted(stats[column].tolist()))
     log.info("look at %s and %s", out / "overlay.png", out / "mask_stats.parquet")
 
 
-def make_recipe(params: Params, flow_manifest: dict[str, Any]) -> Recipe:
+def _inputs(clip_ids: list[str], recipe: Recipe, flow_folder: Path) -> dict[str, ClipFlow]:
+    flows = locate(flow_folder)
+    failures = failed(recipe)
+    inputs = {}
+    for clip_id in clip_ids:
+        if clip_id in flows:
+            inputs[clip_id] = ClipFlow(clip_id, flows[clip_id])
+        elif clip_id not in failures:
+            raise ValueError(f"{flow_folder}: clip {clip_id} has no optical flow; run `dvc repro`")
+    return inputs
+
+
+def make_recipe(
+    clips: Clips, optical_flow: OpticalFlow, masks: Masks, model_path: str, flow_digest: str
+) -> Recipe:
     """Optical flow stands for all it was made from; of the model only the strides matter."""
-    sections = {
-        "clips": params.clips.model_dump(mode="json", include=STANDARD),
-        "masks": params.masks.model_dump(mode="json"),
-        "strides": list(read_strides(params.model.path)),
-        "reference": params.optical_flow.reference,
+    settings = {
+        "clips": clips.model_dump(mode="json", include=STANDARD),
+        "masks": masks.model_dump(mode="json"),
+        "strides": list(read_strides(model_path)),
+        "reference": optical_flow.reference,
     }
-    _check_fits(sections, params.model.path)
-    return Recipe("masks", VERSION, sections, {"optical_flow": flow_manifest["digest"]})
+    return Recipe("masks", VERSION, settings, {"optical_flow": flow_digest})
 
 
-def _check_fits(sections: dict[str, Any], model: str) -> None:
-    space = sections["strides"][1]
+def mask_settings(clips: Clips, optical_flow: OpticalFlow, masks: Masks, model_path: str) -> dict[str, Any]:
+    """What `per_clip.motion_mask` is given beside the optical flow.
+
+    Raises:
+        ValueError: the clips don't fit the model's strides.
+    """
+    time_stride, space_stride = read_strides(model_path)
     for name in ("height", "width"):
-        if (value := sections["clips"][name]) % space:
+        size = getattr(clips, name)
+        if size % space_stride:
             raise ValueError(
-                f"clips.{name} is {value}, but {model} takes {space} pixels a latent: use a multiple of it"
+                f"clips.{name} is {size}, but {model_path} takes {space_stride} pixels a latent: "
+                "use a multiple of it"
             )
-
-
-def do_shard(job: Job, recipe: Recipe, settings: dict[str, Any]) -> int:
-    """Make the masks of one shard of optical flow; `settings` as `per_clip.motion_mask` takes them."""
-    path, wanted = job
-    clips = {one: per_clip.motion_mask(clip, **settings) for one, clip in shards.read_shard(path, wanted)}
-    shards.write_part(recipe, clips, {})
-    return len(wanted)
-
-
-def mask_settings(params: Params) -> dict[str, Any]:
-    """What `per_clip.motion_mask` is told: the section `masks`, and the model's latent grid."""
-    time_stride, space = read_strides(params.model.path)
     return {
-        **params.masks.model_dump(),
-        "grid": (params.clips.height // space, params.clips.width // space),
+        **masks.model_dump(),
+        "grid": (clips.height // space_stride, clips.width // space_stride),
         "time_stride": time_stride,
-        "fps": params.clips.fps,
-        "reference": params.optical_flow.reference,
+        "fps": clips.fps,
+        "reference": optical_flow.reference,
     }
+
+
+def make_chunk(recipe: Recipe, settings: dict[str, Any], chunk: list[ClipFlow]) -> int:
+    """Make and keep the masks of some clips; `settings` as `per_clip.motion_mask` takes them."""
+    where = dict(chunk)
+    clips = {}
+    for clip_id, flow in read_clip_tensors(where, list(where)):
+        clips[clip_id] = per_clip.motion_mask(flow, **settings)
+    write_chunk(recipe, clips, {})
+    return len(chunk)
+
+
+# ---- how the clips move
 
 
 def mask_stats(recipe: Recipe, clip_ids: list[str]) -> pd.DataFrame:
-    """What docs/data.md says of `mask_stats.parquet`, in row order."""
-    types = {
-        "clip_id": "str",
-        "coverage": "float64",
-        "motion": "float64",
-        "own_motion": "float64",
-        "still": "bool",
-        "camera": "str",
-        "motion_kind": "str",
-        "inlier_ratio": "float64",
-        "brightness": "float64",
+    """A row for each clip that has a mask, in this order."""
+    facts = {clip_id: _facts(clip) for clip_id, clip in read_done(recipe, clip_ids)}
+    rows = [{"clip_id": clip_id, **facts[clip_id]} for clip_id in clip_ids if clip_id in facts]
+    return pd.DataFrame(rows, columns=list(STATS)).astype(STATS)
+
+
+def _facts(clip: Tensors) -> dict[str, Any]:
+    return {
+        "coverage": clip["mask"].float().mean().item(),
+        "motion": clip["motion"].item(),
+        "own_motion": clip["own_motion"].item(),
+        "still": bool(clip["still"]),
+        "camera": LABELS[int(clip["camera"])],
+        "motion_kind": KINDS[int(clip["kind"])],
+        "inlier_ratio": clip["inliers"].item(),
+        "brightness": clip["brightness"].item(),
     }
-    rows = {clip_id: (clip_id, *_facts(clip)) for clip_id, clip in shards.read_done(recipe, clip_ids)}
-    in_order = [rows[clip_id] for clip_id in clip_ids if clip_id in rows]
-    return pd.DataFrame(in_order, columns=list(types)).astype(types)
 
 
-def _facts(clip: Tensors) -> tuple[float, float, float, bool, str, str, float, float]:
-    coverage, motion = clip["mask"].float().mean().item(), clip["motion"].item()
-    labels = LABELS[int(clip["camera"])], KINDS[int(clip["kind"])]
-    rest = clip["inliers"].item(), clip["brightness"].item()
-    return coverage, motion, clip["own_motion"].item(), bool(clip["still"]), *labels, *rest
-
-
-def overlay(clips: pd.DataFrame, stats: pd.DataFrame, folder: Path, recipe: Recipe) -> np.ndarray:
+def overlay(
+    table: pd.DataFrame,
+    stats: pd.DataFrame,
+    recipe: Recipe,
+    flow_folder: Path,
+    clips: Clips,
+    time_stride: int,
+) -> np.ndarray:
     """Sheet u8 [H,W,3] of a few clips, evenly over the table, with their frames, optical flow and mask."""
-    chosen = stats["clip_id"].iloc[few(len(stats), SHOWN)].tolist()
-    masks = {clip_id: clip["mask"] for clip_id, clip in shards.read_done(recipe, chosen)}
-    how, some = recipe.params["clips"], pd.DataFrame(clips[clips["clip_id"].isin(chosen)])
-    panels = read_panels(some, describe(stats), masks, folder / "optical_flow", how)
-    return motion_sheet(list(panels), how["fps"], recipe.params["strides"][0])
+    chosen = stats["clip_id"].iloc[few(len(stats), NUM_DRAWN)].tolist()
+    masks = {clip_id: clip["mask"] for clip_id, clip in read_done(recipe, chosen)}
+    rows = pd.DataFrame(table[table["clip_id"].isin(chosen)])
+    panels = read_panels(rows, describe(stats), masks, flow_folder, clips.model_dump(include=STANDARD))
+    return motion_sheet(list(panels), clips.fps, time_stride)
 
 
-def _jobs(recipe: Recipe, flow_folder: Path) -> list[Job]:
-    known = shards.done(recipe).keys()
-    jobs = [(path, set(shards.read_ids(path)) - known) for path in shards.shard_paths(flow_folder)]
-    return [job for job in jobs if job[1]]
-
-
-def _pass_on(recipe: Recipe, flow_folder: Path) -> None:
-    """A clip without optical flow has no mask, for the same reason."""
-    failures = read_table(flow_folder / "failures.parquet")
-    known = shards.failed(recipe)
-    reasons = zip(failures["clip_id"], failures["reason"], strict=True)
-    new = {clip_id: f"optical_flow: {reason}" for clip_id, reason in reasons if clip_id not in known}
-    if new:
-        shards.write_part(recipe, {}, new)
-
-
-def _grid(recipe: Recipe) -> tuple[int, int]:
-    """(height, width) of the latent grid."""
-    clips, space = recipe.params["clips"], recipe.params["strides"][1]
-    return clips["height"] // space, clips["width"] // space
-
-
-def _how(params: Params) -> str:
-    if not params.masks.enabled:
+def _in_words(masks: Masks) -> str:
+    if not masks.enabled:
         return "masks.enabled is false: weight 1 everywhere"
-    floor, camera = params.masks.floor, params.masks.camera
-    least = f"below {floor:g} pixels per second nothing moves" if floor else "no floor: the paper"
-    return f"{least}; the camera's motion is {'removed' if camera == 'remove' else 'kept'}"
+    least = f"below {masks.floor:g} pixels per second nothing moves" if masks.floor else "no floor: the paper"
+    return f"{least}; the camera's motion is {'removed' if masks.camera == 'remove' else 'kept'}"
 
 
 def _counted(values: list[str]) -> str:
     return ", ".join(f"{count} {value}" for value, count in Counter(values).most_common())
-
-
-def _check(out: Path, clips: pd.DataFrame, failures: pd.DataFrame, stats: pd.DataFrame) -> None:
-    from motive.checks import check
-
-    table = shards.summarise(out, "mask").merge(stats, on="clip_id", how="left")
-    check("masks", table, clips=clips, failures=failures, file=out)

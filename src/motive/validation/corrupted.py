@@ -17,7 +17,7 @@ from tqdm import tqdm
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
-from motive.stages import clips, latents, optical_flow
+from motive.stages import clips, latents, optical_flow, run_stage
 from motive.video.reading import read_frames, write_video
 
 Frames = UInt8[np.ndarray, "F H W 3"]
@@ -82,9 +82,9 @@ def make_corrupted(originals: pd.DataFrame, part: str, params: Params) -> None:
     # A frozen clip that looks like another is still a copy of its own; a clip lives from its first frame on.
     source = {"source": {**params.clips.source, part: str(folder)}, "duplicates": "keep", "cut": "whole"}
     params = params.model_copy(update={"clips": params.clips.model_copy(update=source)})
-    clips.run(part, params)
-    optical_flow.run(part, params)
-    latents.run(part, params)
+    run_stage(clips, params, part)
+    run_stage(optical_flow, params, part)
+    run_stage(latents, params, part)
 
 
 def table_of_copies(part: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ another by the luck of its level. Noises are many, as in any training: a few tha
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import count, islice, product
@@ -25,9 +25,11 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.params import Params
 from motive.store.jobs import Job
-from motive.store.shards import Recipe, locate, read_clip_tensors, read_manifest, write_part
+from motive.store.recipes import Recipe
+from motive.store.shards import locate, read_clip_tensors, read_manifest
+from motive.store.work import write_chunk
 from motive.validation.settings import Settings, Training
-from motive.workers.deal import deal
+from motive.workers.missing import make_missing
 
 VERSION = 1  # raise it when the same run comes to mean other losses
 
@@ -95,13 +97,8 @@ def measured_ids(part: str) -> list[str]:
 
 def retrain(jobs: list[Job], params: Params) -> None:
     """Make the runs that the work store lacks."""
-    chunks = [chunk for job in jobs for chunk in job.missing()]
     label = "validate: trainings, each a"  # "clip", says the bar
-    deal(_call, chunks, params.workers, len(chunks), label, params.model.device, params.ray)
-
-
-def _call(chunk: Callable[[], int]) -> int:
-    return chunk()
+    make_missing(jobs, params.machine, params.model.device, label)
 
 
 def make_runs(work: Work, names: list[str]) -> int:
@@ -123,7 +120,7 @@ def make_runs(work: Work, names: list[str]) -> int:
             losses |= {part: motion, f"{part}_plain": plain}
         if not all(values.isfinite().all() for values in losses.values()):
             raise ValueError("a loss is no number after a short training: lower the learning rate")
-        write_part(work.recipe, {name: losses}, {})
+        write_chunk(work.recipe, {name: losses}, {})
     return len(names)
 
 

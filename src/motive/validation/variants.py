@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from motive.clips.table import read_clips, write_clips
 from motive.params import Params
-from motive.stages import masks, sketches
+from motive.stages import masks, run_stage, sketches
 
 BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
 PARTS = ("pool", "queries", "corrupted")
@@ -55,7 +55,7 @@ def make_variants(root: str, params: Params) -> None:
         for part in PARTS:
             _link(Path("data") / root / part, folder_of(root, name, part), BEFORE)
             for stage in (masks, sketches):
-                stage.run(f"{root}/{name}/{part}", params.model_copy(update=update))
+                run_stage(stage, params.model_copy(update=update), f"{root}/{name}/{part}")
 
 
 def folder_of(root: str, variant: str, part: str) -> Path:
