@@ -18,6 +18,7 @@ from motive.params import Params
 from motive.stages import latents, run_stage, sketches
 from motive.store import work
 from motive.store.files import read_table
+from motive.store.recipes import Recipe
 from motive.store.shards import read_manifest
 from motive.store.work import Failure
 from testing.model_project import CPU, DIM, POOL, QUERIES, bytes_of, forget_models, params_of, tensors_of
@@ -98,8 +99,7 @@ def test_checkpointing_changes_no_number(sketched, copy):
 )
 def test_only_the_chosen_parameters_are_differentiated(sketched, copy, which, some):
     forget_models()
-    params = params_of(sketches={"parameters": which})
-    model, _ = sketches.load(params.model, params.sketches)
+    model, _ = sketches.load(*CPU, which, False, "fastfood", DIM, 0)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert len(trained) < len(list(model.named_parameters()))

@@ -92,7 +92,7 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
     log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), camera)
 
     max_tokens = params.latents.max_tokens
-    encoders = latents.load(params.model)
+    encoders = latents.load(params.model.path, params.model.dtype, params.model.device)
     clip = per_clip.encode_clip(read_frames(video, **standard), caption, **encoders, max_tokens=max_tokens)
     sketch_clip = sketches.sketcher(params.sketches, params.model, "float32", params.clips.fps)
     return sketch_clip(clip["latent"], padded([clip["text"].float()], max_tokens)[0], mask)["sketch"]

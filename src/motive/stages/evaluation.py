@@ -34,7 +34,7 @@ from motive.store.files import read_table, write_table
 from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
-from motive.store.work import write_chunk
+from motive.store.work import done, write_chunk
 from motive.trackers.interface import dis
 from motive.video.encoded import decoded, encoded
 from motive.video.reading import read_frames
@@ -222,7 +222,7 @@ def measure_motion(work: VideoWork, ids: list[str]) -> int:
     """Measure and keep the motion of some videos, as a player shows them; returns their number."""
     size, fps = _shape(work.params)
     results = {}
-    for one, tensors in read_clip_tensors(work.done(work.recipe), ids):
+    for one, tensors in read_clip_tensors(done(work.recipe), ids):
         metrics = motion_metrics(decoded(tensors["mp4"], size, fps), fps, partial(dis, preset=PRESET))
         results[one] = {name: torch.tensor(value) for name, value in metrics.items()}
     write_chunk(work.motion, results, {})

@@ -64,10 +64,10 @@ def make_recipe(clips: Clips, latents: Latents, model: Model) -> Recipe:
 
 
 @lru_cache(maxsize=1)
-def load(model: Model) -> dict[str, Any]:
+def load(path: str, dtype: str, device: str) -> dict[str, Any]:
     """The frozen models that `per_clip.encode_clip` is given."""
-    vae = backbones.load_vae(model.path, model.device)
-    tokenizer, text_encoder = backbones.load_text_encoder(model.path, model.dtype, model.device)
+    vae = backbones.load_vae(path, device)
+    tokenizer, text_encoder = backbones.load_text_encoder(path, dtype, device)
     return {"vae": vae, "tokenizer": tokenizer, "text_encoder": text_encoder}
 
 
@@ -81,7 +81,10 @@ def make_chunk(recipe: Recipe, clips: Clips, latents: Latents, model: Model, chu
         try:
             frames = read_frames(clip.path, **standard, **clip.span)
             encoded[clip.clip_id] = per_clip.encode_clip(
-                frames, clip.caption, **load(model), max_tokens=latents.max_tokens
+                frames,
+                clip.caption,
+                **load(model.path, model.dtype, model.device),
+                max_tokens=latents.max_tokens,
             )
         except BadClip as error:
             failures[clip.clip_id] = Failure("unreadable", str(error))

@@ -137,20 +137,37 @@ def _check(split: str, clips: pd.DataFrame, out: Path, failures: pd.DataFrame) -
 
 
 @lru_cache(maxsize=1)
-def load(model: Model, sketches: Sketches) -> tuple[nn.Module, Projection]:
+def load(
+    path: str,
+    dtype: str,
+    device: str,
+    parameters: str,
+    gradient_checkpointing: bool,
+    projection: str,
+    dim: int,
+    projection_seed: int,
+) -> tuple[nn.Module, Projection]:
     """The transformer with the chosen parameters trainable, and the projection."""
-    transformer: Any = backbones.load_transformer(model.path, model.dtype, model.device)
-    choose_parameters(transformer, sketches.parameters, seed=sketches.projection_seed)
-    if sketches.gradient_checkpointing:
+    transformer: Any = backbones.load_transformer(path, dtype, device)
+    choose_parameters(transformer, parameters, seed=projection_seed)
+    if gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
         transformer.train()  # no layer of it behaves otherwise in training, but only then it checkpoints
-    projection = KINDS[sketches.projection](sketches.dim, sketches.projection_seed, model.device)
-    return transformer, projection
+    return transformer, KINDS[projection](dim, projection_seed, device)
 
 
 def sketcher(sketches: Sketches, model: Model, storage: Storage, fps: float) -> Callable[..., Tensors]:
     """`per_clip.sketch_clip` of a latent, padded text and a mask, with all that the sections say of it."""
-    transformer, projection = load(model, sketches)
+    transformer, projection = load(
+        model.path,
+        model.dtype,
+        model.device,
+        sketches.parameters,
+        sketches.gradient_checkpointing,
+        sketches.projection,
+        sketches.dim,
+        sketches.projection_seed,
+    )
     return partial(
         per_clip.sketch_clip,
         model=transformer,
