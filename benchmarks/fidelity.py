@@ -32,7 +32,7 @@ from motive.maths.influence import influence
 from motive.maths.packing import BYTES, pack
 from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
-from motive.maths.validity import rank_correlations
+from motive.maths.statistics import rank_correlations
 from motive.models import backbones
 from motive.params import Params, load_params
 from motive.store.shards import locate, read_clip_tensors

@@ -15,8 +15,8 @@ import torch
 import typer
 from tqdm import tqdm
 
-from motive.maths.confounds import rank_correlation
 from motive.maths.packing import unpack
+from motive.maths.statistics import percentile_interval, rank_correlation
 from motive.models.backbones import padded
 from motive.params import load_params
 from motive.stages.sketches import sketcher
@@ -45,8 +45,8 @@ def main(
     for name, influence in ways.items():
         rows = rng.integers(len(pool), size=(DRAWS, len(pool)))
         drawn = [rank_correlation(influence[row], lengths[row]) for row in rows]
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        values = (rank_correlation(influence, lengths), float(low), float(high))
+        low, high = percentile_interval(np.array(drawn))
+        values = (rank_correlation(influence, lengths), low, high)
         numbers |= {
             f"length_{name}{end}": value for end, value in zip(("", "_low", "_high"), values, strict=True)
         }

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.maths.influence import influence
 from motive.maths.influence import measure as measure_by
 from motive.maths.packing import Storage, pack, unit
-from motive.maths.ranking import interval, mean_influence, rank, votes
+from motive.maths.ranking import mean_influence, rank, votes
+from motive.maths.statistics import row_bootstrap_intervals
 from motive.stages.attribution import aligned
 from motive.store.files import read_table, write_table
 from motive.store.shards import read_manifest
@@ -109,7 +110,7 @@ def measure(folder: Path) -> dict[str, float]:
     rank(votes(fifty, fine, 90.0), mean_influence(fifty), fine, clip_ids)
     lap("fifty_queries_seconds")
     numbers["peak_gb"] = peak_gb()
-    interval(fifty)
+    row_bootstrap_intervals(fifty)
     lap("interval_seconds")
     influence(pool, queries[:1], ok, measure_by(pool, ok, "centred"))
     lap("centred_influence_seconds")

@@ -26,6 +26,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import motion_real, motion_speed
 from motive.maths.motion_mask import to_latent_frames
+from motive.maths.statistics import auc
 from motive.models.folder import read_strides
 from motive.params import Params, load_params
 from motive.stages import clips, masks, optical_flow
@@ -156,8 +157,8 @@ def judge(drawn: Drawn, row: Any, mask: np.ndarray, params: Params) -> dict[str,
         "kind_right": row.motion_kind == wanted,
         "label_right": row.camera in MOVES.get(moving_camera, "static"),
         "uncertain": row.camera == "uncertain",
-        "auc": auc(mask[clear], inside[clear]) if kind in MOTIONS else np.nan,
-        "auc_strict": auc(mask, inside) if kind in MOTIONS else np.nan,
+        "auc": auc(mask[inside], mask[~inside & clear]) if kind in MOTIONS else np.nan,
+        "auc_strict": auc(mask[inside], mask[~inside]) if kind in MOTIONS else np.nan,
         "raw": row.motion_y,
         "own": row.own_motion,
         "empty": not mask.any(),
@@ -200,15 +201,6 @@ def camera_flow(clip: Clip, frame: int) -> np.ndarray:
     moves = centre @ after @ np.linalg.inv(before) @ np.linalg.inv(centre)
     places = np.stack([*np.indices((height, width))[::-1], np.ones((height, width))])
     return (np.einsum("ij,jhw->ihw", moves, places) - places)[:2]
-
-
-def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """The chance that a cell of an object outweighs another cell, ties half; NaN without both."""
-    ranks = pd.Series(scores.ravel()).rank().to_numpy()
-    hits, total = positive.sum(), positive.size
-    if not 0 < hits < total:
-        return np.nan
-    return float((ranks[positive.ravel()].sum() - hits * (hits + 1) / 2) / (hits * (total - hits)))
 
 
 def summary(table: pd.DataFrame, num_clips: int) -> dict[str, float]:

@@ -18,8 +18,8 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from jaxtyping import Float
 
+from motive.maths.statistics import crossed_bootstrap_interval
 from motive.models.tuned import Model, base_model, tuned_model
 from motive.params import Params, load_params
 from motive.stages import evaluation, finetuning
@@ -113,22 +113,6 @@ def losses_of(model: Model, clip_ids: list[str], params: Params) -> np.ndarray:
     return np.array([grid["motion"].double().mean() for grid in job.kept()])
 
 
-# ---- how sure
-
-
-def crossed_interval(
-    values: Float[np.ndarray, "seeds clips"], seed: int, draws: int = DRAWS
-) -> tuple[float, float]:
-    """The 95 % interval of the mean, drawing seeds and clips again with replacement, each on its own.
-
-    Every seed is measured on the same clips, so a draw takes whole rows and whole columns.
-    """
-    rng = np.random.default_rng(seed)
-    rows, columns = (rng.multinomial(n, np.full(n, 1 / n), draws) / n for n in values.shape)
-    low, high = np.percentile(((rows @ values) * columns).sum(axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def summarise(measured: Measured, params: Params) -> dict[str, float]:
     """Flat numbers; a difference below zero means that the first learned the motions better."""
     base, tuned, f = measured.base, measured.tuned, params.finetuning
@@ -153,7 +137,7 @@ def summarise(measured: Measured, params: Params) -> dict[str, float]:
 
 
 def _difference(name: str, values: np.ndarray, params: Params) -> dict[str, float]:
-    low, high = crossed_interval(values, params.evaluation.seed)
+    low, high = crossed_bootstrap_interval(values, params.evaluation.seed)
     return {f"{name}_mean": float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 

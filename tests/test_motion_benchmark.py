@@ -12,14 +12,6 @@ from toyworld import draw_clip, sample_scene
 ROOT = Path(__file__).parents[1]
 
 
-def test_auc_is_the_chance_that_an_object_outweighs_the_rest() -> None:
-    positive = np.array([True, True, False, False])
-    assert motion.auc(np.array([2.0, 1.0, 0.5, 0.0]), positive) == 1
-    assert motion.auc(np.array([0.0, 0.5, 1.0, 2.0]), positive) == 0
-    assert motion.auc(np.zeros(4), positive) == 0.5
-    assert np.isnan(motion.auc(np.zeros(2), np.ones(2, bool)))
-
-
 @pytest.mark.parametrize("kind", ["static", "camera_pan", "camera_zoom", "camera_shake"])
 def test_what_only_the_camera_moves_is_no_moving_object(kind: str) -> None:
     clip = draw_clip(sample_scene(np.random.default_rng(0), kind), 9, 10.0)

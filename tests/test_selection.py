@@ -117,26 +117,6 @@ def test_the_numbers_are_those_of_the_losses(project):
     assert all(isinstance(value, int | float) for value in numbers.values())
 
 
-def test_the_interval_is_wide_where_seeds_differ_and_narrow_where_all_agrees():
-    clips = np.random.default_rng(0).normal(size=200)
-    alike, apart = np.stack([clips] * 3), np.stack([clips - 1, clips, clips + 1])
-    ends = (selection.crossed_interval(values, 0) for values in (alike, apart))
-    narrow, wide = (high - low for low, high in ends)
-    assert narrow == pytest.approx(2 * 1.96 * clips.std() / 200**0.5, rel=0.1)
-    assert wide > 3 * narrow
-    assert selection.crossed_interval(np.full((3, 4), 0.5), 0) == pytest.approx((0.5, 0.5))
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for trial in range(200):
-        seeds, clips = rng.normal(size=(20, 1)), rng.normal(size=(1, 50))
-        low, high = selection.crossed_interval(seeds + clips + rng.normal(size=(20, 50)), trial, draws=500)
-        hits += low <= 0 <= high
-    assert 0.88 <= hits / 200 <= 0.99
-
-
 def test_the_command_prints_tables_and_writes_flat_json(project, monkeypatch):
     monkeypatch.setattr(selection, "load_params", lambda: params_of())
     import typer

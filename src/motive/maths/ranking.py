@@ -3,8 +3,6 @@
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-BLOCK = 16_384  # clips at a time, of each of which all draws are held
-
 
 def votes(
     influence: Float32[np.ndarray, "N Q"], ok: Bool[np.ndarray, "N"], percentile: float
@@ -22,26 +20,6 @@ def votes_against(
 ) -> Int64[np.ndarray, "N"]:
     """How many queries a clip is among the worst for: the same share of clips as get their votes."""
     return votes(-influence, ok, percentile)
-
-
-def interval(
-    influence: Float32[np.ndarray, "N Q"], seed: int = 0, draws: int = 200, level: float = 0.95
-) -> tuple[Float32[np.ndarray, "N"], Float32[np.ndarray, "N"]]:
-    """Of each clip's mean influence, from drawing the queries again with replacement: low and high end.
-
-    How much it would change with other queries of the same kind; of one query nothing can be said (NaN).
-    """
-    num_clips, num_queries = influence.shape
-    ends = np.full((2, num_clips), np.nan, np.float32)
-    if num_queries > 1:
-        rng = np.random.default_rng(seed)
-        weights = rng.multinomial(num_queries, np.full(num_queries, 1 / num_queries), size=draws)
-        weights = (weights.T / num_queries).astype(np.float32)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        for start in range(0, num_clips, BLOCK):
-            rows = slice(start, start + BLOCK)
-            ends[:, rows] = np.quantile(influence[rows] @ weights, tails, axis=1)
-    return ends[0], ends[1]
 
 
 def mean_influence(influence: Float32[np.ndarray, "N Q"]) -> Float32[np.ndarray, "N"]:

@@ -6,20 +6,13 @@ pool, of the influence that a subset sums up to with the loss of a model that wa
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import rankdata
-from scipy.stats import t as student
+
+from motive.maths.statistics import auc, rank_correlations
 
 Draws = Float[np.ndarray, "draws"]
 
 
 # ---- what retraining says
-
-
-def rank_correlations(a: Float[np.ndarray, "M Q"], b: Float[np.ndarray, "M Q"]) -> Float[np.ndarray, "Q"]:
-    """Spearman's of each column of `a` with that of `b`; a constant column correlates with nothing: 0."""
-    a, b = (ranks - ranks.mean(0) for ranks in (rankdata(a, axis=0), rankdata(b, axis=0)))
-    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return np.divide((a * b).sum(0), norm, out=np.zeros(len(norm)), where=norm > 0)
 
 
 def subset_sums(
@@ -49,39 +42,7 @@ def lds_draws(
     return scores
 
 
-def interval(draws: Draws) -> tuple[float, float]:
-    """The 95 % interval of bootstrap draws."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def change_interval(changes: Float[np.ndarray, "seeds n"]) -> tuple[float, float]:
-    """The 95 % interval of the mean change, training seeds and clips both being a sample.
-
-    Two crossed random effects: the variance of the mean is (MS_seeds + MS_clips - MS_rest) / (seeds n), its
-    degrees of freedom are Satterthwaite's. A bootstrap of a few seeds would be far too narrow. What one seed
-    alone leaves open it can't say: then the interval is of clips alone.
-    """
-    (S, n), mean = changes.shape, changes.mean()
-    of_seed, of_clip = changes.mean(1), changes.mean(0)
-    clips = S * of_clip.var(ddof=1)
-    seeds = n * of_seed.var(ddof=1) if S > 1 else 0.0
-    rest = ((changes - of_seed[:, None] - of_clip + mean) ** 2).sum() / max(1, (S - 1) * (n - 1))
-    total = max(seeds + clips - rest, seeds, clips)
-    if total == 0:
-        return float(mean), float(mean)
-    spread = clips**2 / (n - 1) + (seeds**2 + rest**2 / (n - 1)) / max(1, S - 1)
-    half = student.ppf(0.975, total**2 / spread) * (total / (S * n)) ** 0.5
-    return float(mean - half), float(mean + half)
-
-
 # ---- what corrupted copies say
-
-
-def auc(good: Float[np.ndarray, "n"], bad: Float[np.ndarray, "m"]) -> float:
-    """How often a good clip scores above a bad one, a tie counting half; -inf is a score."""
-    ranks = rankdata(np.concatenate([good, bad]))[: len(good)]
-    return float((ranks.sum() - len(good) * (len(good) + 1) / 2) / (len(good) * len(bad)))
 
 
 def corrupted_aucs(scores: Float[np.ndarray, "n ways"]) -> Float[np.ndarray, "ways-1"]:

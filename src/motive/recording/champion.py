@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from motive.maths.statistics import bootstrap_interval
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
@@ -56,8 +58,6 @@ def better(new: Measured, old: Measured | None, version: str = "", name: str = "
 
 def _below_zero(new: pd.Series, old: pd.Series) -> tuple[bool, str]:
     """Whether the losses fell for sure, and by how much, in words."""
-    from motive.maths.metrics import bootstrap_interval  # loads torch
-
     change = np.asarray(new, dtype=float) - np.asarray(old, dtype=float)
     low, high = bootstrap_interval(change, 0)
     said = f"{change.mean():+.5f} (95 % interval {low:+.5f} to {high:+.5f}, {len(change)} clips)"

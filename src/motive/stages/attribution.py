@@ -15,10 +15,10 @@ from motive.clips.facts import read_facts
 from motive.clips.table import STILL, clip_path, clip_span, read_clips
 from motive.images.motion import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
-from motive.maths.confounds import rank_correlation
 from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
-from motive.maths.ranking import interval, mean_influence, rank, votes, votes_against
+from motive.maths.ranking import mean_influence, rank, votes, votes_against
 from motive.maths.segments import segment_seconds
+from motive.maths.statistics import rank_correlation, row_bootstrap_intervals
 from motive.params import Clips, Params
 from motive.store.files import read_table, write_table
 from motive.store.recipes import deciding, differences
@@ -137,7 +137,9 @@ def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile:
     clip_ids, against = pool["clip_id"].tolist(), votes_against(matrix, ok, percentile)
     table = pd.DataFrame({"clip_id": clip_ids, "rank": rank(count, mean, ok, clip_ids), "votes": count})
     table["rank_against"], table["votes_against"] = rank(against, -mean, ok, clip_ids), against
-    for name, values in zip(("influence", "low", "high"), (mean, *interval(matrix)), strict=True):
+    for name, values in zip(
+        ("influence", "low", "high"), (mean, *row_bootstrap_intervals(matrix)), strict=True
+    ):
         name = name if name == "influence" else f"influence_{name}"
         table[name] = np.where(ok, values, np.nan).astype(np.float32)
     table["ok"], table["reason"] = ok, _reasons(clip_ids, ok)

@@ -24,8 +24,9 @@ from motive.clips.prompts import read_prompts
 from motive.clips.table import read_clips
 from motive.images.motion import write_png
 from motive.images.sheets import Strip, spread, strip_sheet
-from motive.maths.metrics import MOTION_METRICS, loss_changes, loss_grid, motion_metrics
+from motive.maths.losses import loss_changes, loss_grid
 from motive.maths.seeds import seed_of
+from motive.maths.video_metrics import MOTION_METRICS, motion_metrics
 from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.models.tuned import Model, base_model, frozen_transformer, sampler, tuned_model

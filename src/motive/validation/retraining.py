@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motive.maths.denoising import shifted
-from motive.maths.metrics import loss_grid
+from motive.maths.losses import loss_grid
 from motive.maths.training import plain_loss, rng_of
 from motive.models import backbones
 from motive.models import folder as model_folder

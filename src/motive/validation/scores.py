@@ -7,8 +7,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from motive.maths import validity
-from motive.maths.metrics import bootstrap_interval
-from motive.maths.validity import interval, subset_sums
+from motive.maths.statistics import bootstrap_interval, crossed_t_interval, percentile_interval
+from motive.maths.validity import subset_sums
 from motive.validation.corrupted import CORRUPTIONS
 from motive.validation.removal import Removal, changes
 from motive.validation.rows import REFERENCE, Attribution
@@ -37,9 +37,9 @@ def lds_numbers(
         draws[name] = validity.lds_draws(predicted, losses, settings.seed, settings.draws)
     for name, drawn in draws.items():
         value = numbers[f"{key}_{name}"]
-        numbers |= named(f"{key}_{name}", value, interval(drawn))
+        numbers |= named(f"{key}_{name}", value, percentile_interval(drawn))
         gain = value - numbers[f"{key}_{REFERENCE}"]
-        numbers |= named(f"{key}_gain_{name}", gain, interval(drawn - draws[REFERENCE]))
+        numbers |= named(f"{key}_gain_{name}", gain, percentile_interval(drawn - draws[REFERENCE]))
     return numbers
 
 
@@ -52,7 +52,9 @@ def reliability_numbers(
     """
     value = validity.lds(once, -again)
     drawn = validity.lds_draws(once, -again, settings.seed, settings.draws)
-    return named("lds_reliability", value, interval(drawn)) | {"lds_ceiling": max(0.0, value) ** 0.5}
+    return named("lds_reliability", value, percentile_interval(drawn)) | {
+        "lds_ceiling": max(0.0, value) ** 0.5
+    }
 
 
 def corrupted_numbers(
@@ -70,7 +72,7 @@ def corrupted_numbers(
         scores[~attribution.ok[table.to_numpy()]] = -np.inf
         aucs = validity.corrupted_aucs(scores)
         drawn = validity.auc_draws(scores, settings.seed, settings.draws)
-        numbers |= named(f"{key}_{name}", float(aucs.mean()), interval(drawn))
+        numbers |= named(f"{key}_{name}", float(aucs.mean()), percentile_interval(drawn))
         each = zip(list(CORRUPTIONS)[1:], aucs, strict=True)
         numbers |= {f"{key}_{corruption}_{name}": float(value) for corruption, value in each}
     return numbers
@@ -103,5 +105,5 @@ def removal_numbers(removals: list[Removal], losses: dict[str, dict[str, Float[n
         for key, each in (("removal", found), ("removal_gain", gains)):
             for name, change in each.items():
                 value = float(change.mean())
-                numbers |= named(f"{key}_{name}_{part}", value, validity.change_interval(change))
+                numbers |= named(f"{key}_{name}_{part}", value, crossed_t_interval(change))
     return numbers

@@ -1,19 +1,15 @@
-"""Motion metrics that need no weights, and how sure a mean is.
+"""Motion metrics of a video that need no trained weights.
 
 Read them together: smoothness alone rewards stillness. `dynamic_degree_dis`, `flickering` and
 `motion_smoothness_blend` have VBench's definitions (Huang et al. 2024), but optical flow is by DIS and
 interpolation by blending where VBench has trained networks: the numbers are not VBench's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
-
-from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
+from jaxtyping import Float32, UInt8
 
 MOVING = 0.05  # of the shorter side a second: a slower pixel stands still
 MOTION_METRICS = (
@@ -88,56 +84,3 @@ def _speed(flow: np.ndarray, fps: float) -> np.ndarray:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(np.float32) - b).mean(dtype=np.float64))
-
-
-# ---- is the tuned model better?
-
-
-@torch.no_grad()
-def loss_grid(
-    predict: Callable[[Tensor, Tensor], Tensor],
-    z: Float[Tensor, "C T h w"],
-    W: Float[Tensor, "T h w"],
-    sigmas: Sequence[float],
-    noise_seeds: Sequence[int],
-) -> dict[str, Float[Tensor, "sigmas seeds"]]:
-    """`motion` (weighted by W) and `plain` losses of a clip; `predict` is the velocity at (noised, sigma)."""
-    channels, num_frames, height, width = z.shape
-    sigma = torch.tensor(sigmas, device=z.device)
-    losses: dict[str, list[Tensor]] = {"motion": [], "plain": []}
-    for seed in noise_seeds:
-        eps = common_noise(seed, (channels, num_frames, height, width)).to(z.device)
-        v = predict(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)
-        target = target_velocity(z, eps).expand_as(v)
-        for name, weight in (("motion", W), ("plain", torch.ones_like(W))):
-            losses[name].append(motion_weighted_loss(v, target, weight.expand(len(v), *W.shape)))
-    return {name: torch.stack(columns, dim=1).cpu() for name, columns in losses.items()}
-
-
-def loss_changes(
-    base: Float[np.ndarray, "n"], tuned: Float[np.ndarray, "n"], motions: list[str], seed: int
-) -> dict[str, float]:
-    """Mean motion losses of both models on the same clips, and the change: its 95 % interval, and by motion.
-
-    A clip whose motion is "" counts, but for no motion.
-    """
-    change = tuned - base
-    low, high = bootstrap_interval(change, seed)
-    by_motion = {motion: np.array([m == motion for m in motions]) for motion in sorted({*motions} - {""})}
-    return {
-        "motion_loss_base": float(base.mean()),
-        "motion_loss_tuned": float(tuned.mean()),
-        "improved_fraction": float((change < 0).mean()),
-        "motion_loss_change": float(change.mean()),
-        "motion_loss_change_low": low,
-        "motion_loss_change_high": high,
-        **{f"motion_loss_change_{motion}": float(change[rows].mean()) for motion, rows in by_motion.items()},
-    }
-
-
-def bootstrap_interval(values: Float[np.ndarray, "n"], seed: int, draws: int = 10_000) -> tuple[float, float]:
-    """The 95 % interval of the mean of `values`, by drawing them again with replacement."""
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(draws)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

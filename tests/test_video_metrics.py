@@ -1,20 +1,15 @@
-"""Motion metrics tell still from moving from flickering; the interval covers the truth."""
+"""Motion metrics tell still from moving from flickering."""
 
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
-from motive.maths.denoising import common_noise, target_velocity
-from motive.maths.metrics import (
+from motive.maths.video_metrics import (
     MOTION_METRICS,
-    bootstrap_interval,
     dynamic_step,
     flickering,
     is_dynamic,
-    loss_changes,
-    loss_grid,
     mean_motion,
     motion_metrics,
     motion_smoothness_blend,
@@ -99,39 +94,3 @@ def test_a_fade_is_smooth_though_it_changes():
     frames = np.arange(0, 90, 10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     assert motion_smoothness_blend(frames) == 1
     assert flickering(frames) == pytest.approx(1 - 10 / 255)
-
-
-def test_loss_grid_of_a_perfect_model_is_zero_and_of_a_blind_one_the_weighted_target():
-    z, W = torch.randn(4, 2, 4, 4), torch.rand(2, 4, 4)
-    eps = common_noise(3, (4, 2, 4, 4))
-    perfect = loss_grid(lambda x, sigma: target_velocity(z, eps).expand_as(x), z, W, (0.2, 0.8), (3,))
-    assert not perfect["motion"].any()
-    blind = loss_grid(lambda x, sigma: torch.zeros_like(x), z, W, (0.2, 0.8), (3,))
-    expected = ((eps - z) ** 2 * W).mean()
-    torch.testing.assert_close(blind["motion"], expected.expand(2, 1))
-    torch.testing.assert_close(blind["plain"], ((eps - z) ** 2).mean().expand(2, 1))
-
-
-def test_loss_changes_add_up():
-    rng = np.random.default_rng(0)
-    base = rng.uniform(1, 2, 40)
-    tuned = base - np.where(np.arange(40) < 30, 0.1, -0.1)
-    found = loss_changes(base, tuned, ["roll"] * 30 + ["spin"] * 10, seed=0)
-    assert found["improved_fraction"] == 0.75
-    assert found["motion_loss_change"] == pytest.approx(
-        found["motion_loss_tuned"] - found["motion_loss_base"]
-    )
-    assert found["motion_loss_change_low"] < found["motion_loss_change"] < found["motion_loss_change_high"]
-    assert found["motion_loss_change_roll"] == pytest.approx(-0.1)
-    assert found["motion_loss_change_spin"] == pytest.approx(0.1)
-
-
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    intervals = [bootstrap_interval(rng.normal(size=60), seed, draws=300) for seed in range(100)]
-    assert 85 <= sum(low < 0 < high for low, high in intervals) <= 100
-
-
-def test_the_interval_is_the_same_for_the_same_seed():
-    values = np.random.default_rng(0).normal(size=20)
-    assert bootstrap_interval(values, 1, draws=200) == bootstrap_interval(values, 1, draws=200)
