@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from motive.maths.metrics import MOTION_METRICS
 
 from motive.clips.prompts import read_prompts
+from motive.maths.video_metrics import MOTION_METRICS
 from motive.models import backbones, tuned
 from motive.models.lora import add_lora, save_lora
 from motive.stages import evaluation

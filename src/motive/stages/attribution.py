@@ -137,10 +137,9 @@ def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile:
     clip_ids, against = pool["clip_id"].tolist(), votes_against(matrix, ok, percentile)
     table = pd.DataFrame({"clip_id": clip_ids, "rank": rank(count, mean, ok, clip_ids), "votes": count})
     table["rank_against"], table["votes_against"] = rank(against, -mean, ok, clip_ids), against
-    for name, values in zip(
-        ("influence", "low", "high"), (mean, *row_bootstrap_intervals(matrix)), strict=True
-    ):
-        name = name if name == "influence" else f"influence_{name}"
+    low, high = row_bootstrap_intervals(matrix)
+    columns = {"influence": mean, "influence_low": low, "influence_high": high}
+    for name, values in columns.items():
         table[name] = np.where(ok, values, np.nan).astype(np.float32)
     table["ok"], table["reason"] = ok, _reasons(clip_ids, ok)
     return table.sort_values("rank", ignore_index=True)
