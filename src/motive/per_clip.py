@@ -200,8 +200,8 @@ def sketch_clip(
     """The projected gradient of a clip's motion-weighted loss, in the parameters that require one.
 
     `model` is any module and `velocity(model, noised, sigma, text)` what it predicts of latents
-    [1,C,T,h,w], noise level [1] and text [1,S,E]. `projection` is on the model's device. `segments`: how many
-    parts of the clip are told apart.
+    [1,C,T,h,w], noise level [1] and text [1,S,E]. `projection` is on the model's device. `segments`: into
+    how many ranges of latent frames the sketch is divided.
 
     `sketch` [K,D] for K noise levels, packed as `storage` says; `loss` and `norm` (of the gradient, as the
     sketch has it) f32 [K]; `ok`: something moves. With segments also `segments` f16 [S,K,D], which add up to
@@ -241,10 +241,14 @@ def _segment_sketches(
     """The projected gradients of each segment at each noise level, and the losses of the whole clip."""
     sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
     losses = torch.zeros(len(plan.sigmas))
-    channels, num_frames, height, width = z.shape
-    eps = plan.noise((channels, num_frames, height, width)).to(z.device)
+    eps = plan.noise(tuple(z.shape)).to(z.device)  # pyright: ignore[reportArgumentType]
     for k, sigma in enumerate(plan.sigmas):
-        v = velocity(model, noised(z, eps, sigma)[None], torch.tensor([sigma], device=z.device), e)[0]
+        v = velocity(
+            model,
+            noised(z, eps, sigma)[None],
+            torch.tensor([sigma], device=z.device),
+            e,
+        )[0]
         for n, W in enumerate(masks):
             loss = motion_weighted_loss(v, target_velocity(z, eps), W)
             if not loss.isfinite():

@@ -109,8 +109,10 @@ def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
     rows = rows[np.argsort(-values[rows], kind="stable")]
     table = pd.DataFrame({"rank": range(len(rows)), "influence": values[rows]})
     table["clip_id"] = pool["clip_id"].to_numpy()[rows]
-    segments = attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
-    return attribution.with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
+    table = attribution.with_best_segment(
+        table, attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
+    )
+    return table.merge(pool, on="clip_id", how="left")
 
 
 # ---- the image

@@ -29,9 +29,14 @@ def show(name: str, params: Params, out: Path | None) -> tuple[dict[str, Any], P
 
     # Drawn as its mask was made, whatever params.yaml says by now.
     settings = read_manifest(folder / "masks")["params"]
-    stored = read_clip_tensors(locate(folder / "masks"), [clip_id])
-    masks = {clip_id: tensors["mask"] for clip_id, tensors in stored}
-    panels = read_panels(clip, describe(stats), masks, folder / "optical_flow", settings["clips"])
+    tensors = dict(read_clip_tensors(locate(folder / "masks"), [clip_id]))
+    panels = read_panels(
+        clip,
+        describe(stats),
+        {clip_id: tensors[clip_id]["mask"]},
+        folder / "optical_flow",
+        settings["clips"],
+    )
     out = out or Path(".motive/show") / f"{clip_id}.png"
     write_png(out, motion_sheet(list(panels), settings["clips"]["fps"], settings["strides"][0]))
     return {"split": split, **facts.to_dict("records")[0]}, out
@@ -42,8 +47,7 @@ def _find(name: str, splits: list[str]) -> tuple[str, pd.DataFrame]:
     splits = [split for split in splits if (clips_folder(split) / "clips.parquet").is_file()]
     rows = pd.concat([_named(name, split) for split in splits]) if splits else pd.DataFrame()
     if rows.empty:
-        where = ", ".join(splits) or "data/"
-        raise ValueError(f"no clip {name!r} in {where}: give a clip_id or a file name")
+        raise ValueError(f"no clip {name!r} in {', '.join(splits) or 'data/'}: give a clip_id or a file name")
     if len(rows) > 1:
         first: list[Any] = list(rows.head().itertuples())
         some = ", ".join(f"{row.clip_id} ({row.split}/{row.video})" for row in first)

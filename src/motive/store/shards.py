@@ -29,12 +29,12 @@ def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
     A tensor that has one shape and dtype in all clips is stacked, else each clip's stands by itself.
     """
     tensors: Tensors = {}
-    for name in sorted({name for clip in clips.values() for name in clip}):
-        column = {clip_id: clip[name].contiguous() for clip_id, clip in clips.items()}
+    for name in sorted(set().union(*clips.values())):
+        column = {f"{name}/{clip_id}": clip[name].contiguous() for clip_id, clip in clips.items()}
         if len({(tensor.shape, tensor.dtype) for tensor in column.values()}) == 1:
             tensors[name] = torch.stack(list(column.values()))
         else:
-            tensors |= {f"{name}/{clip_id}": tensor for clip_id, tensor in column.items()}
+            tensors |= column
     metadata = {"motive": json.dumps({"clip_ids": list(clips)})}
     with aside(path) as place, place.open("wb") as file:
         file.write(save(tensors, metadata))  # save_file would let nobody but the owner read it
@@ -58,11 +58,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
         yield shard, clip_ids
 
 
-def _at_once(path: Path, clip_ids: list[str]) -> int:
-    """How many clips to read at once."""
-    return max(1, BLOCK * len(clip_ids) // path.stat().st_size)
-
-
 def read_ids(path: Path) -> list[str]:
     """The clip ids of one shard, in row order.
 
@@ -80,19 +75,27 @@ def read_shard(path: Path, only: set[str] | None = None) -> Iterator[tuple[str, 
         ValueError: the shard is missing or damaged.
     """
     with _opened(path) as (shard, clip_ids):
-        keys = list(shard.keys())
-        stacked = [key for key in keys if "/" not in key]
-        ragged = sorted({key.split("/")[0] for key in keys if "/" in key})
-        step = _at_once(path, clip_ids)
-        for start in range(0, len(clip_ids), step):
-            ids = clip_ids[start : start + step]
-            if only is not None and only.isdisjoint(ids):
-                continue
-            block = {name: shard.get_slice(name)[start : start + step] for name in stacked}
-            for row, clip_id in enumerate(ids):
-                if only is None or clip_id in only:
-                    tensors = {name: rows[row] for name, rows in block.items()}
-                    yield clip_id, tensors | {name: shard.get_tensor(f"{name}/{clip_id}") for name in ragged}
+        names = {key.split("/")[0] for key in shard.keys()}  # noqa: SIM118
+        for start, ids in _blocks(path, clip_ids):
+            if only is None or not only.isdisjoint(ids):
+                block = {name: _rows(shard, name, start, ids) for name in names}
+                for row, clip_id in enumerate(ids):
+                    if only is None or clip_id in only:
+                        yield clip_id, {name: rows[row] for name, rows in block.items()}
+
+
+def _blocks(path: Path, clip_ids: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """A shard's clips, a few small ones at once: the row where they start, and their ids."""
+    step = max(1, BLOCK * len(clip_ids) // path.stat().st_size)
+    for start in range(0, len(clip_ids), step):
+        yield start, clip_ids[start : start + step]
+
+
+def _rows(shard: Any, name: str, start: int, clip_ids: list[str]) -> torch.Tensor | list[torch.Tensor]:
+    """A tensor of these clips, which begin at row `start`: stacked, or one by one where shapes differ."""
+    if f"{name}/{clip_ids[0]}" in shard.keys():  # noqa: SIM118
+        return [shard.get_tensor(f"{name}/{clip_id}") for clip_id in clip_ids]
+    return shard.get_slice(name)[start : start + len(clip_ids)]
 
 
 def read_column(path: Path, name: str) -> torch.Tensor:
@@ -188,7 +191,8 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
     for path in shard_paths(folder):
         with _opened(path) as (shard, ids):
             clip_ids += ids
-            numbers += [_min_max_norm(read(rows)) for rows in _blocks(path, shard, ids, name)]
+            for start, block in _blocks(path, ids):
+                numbers += _min_max_norm(_rows(shard, name, start, block), read)
             if "ok" in shard.keys():  # noqa: SIM118
                 ok.append(shard.get_tensor("ok").clone())  # what is not copied keeps the shard mapped
     table = pd.DataFrame(torch.cat(numbers).double().numpy(), columns=["min", "max", "norm"])
@@ -197,18 +201,13 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
     return table.assign(ok=torch.cat(ok).bool().numpy()) if ok else table
 
 
-def _blocks(path: Path, shard: Any, clip_ids: list[str], name: str) -> Iterator[torch.Tensor]:
-    """A tensor of all clips of a shard, a few of them at a time; one by one where shapes differ."""
-    if f"{name}/{clip_ids[0]}" in shard.keys():  # noqa: SIM118
-        yield from (shard.get_tensor(f"{name}/{clip_id}")[None] for clip_id in clip_ids)
-    else:
-        step = _at_once(path, clip_ids)
-        yield from (shard.get_slice(name)[at : at + step] for at in range(0, len(clip_ids), step))
-
-
-def _min_max_norm(rows: torch.Tensor) -> torch.Tensor:
-    """[n,...] -> [n,3]; NaN of nothing."""
-    values = rows.flatten(1)
-    if not values.shape[1]:
-        return values.new_full((len(values), 3), torch.nan)
-    return torch.stack([*values.aminmax(dim=1), values.norm(dim=1)], 1)
+def _min_max_norm(
+    rows: torch.Tensor | list[torch.Tensor], read: Callable[[Any], Any]
+) -> Iterator[torch.Tensor]:
+    """[n,3] for each stack of rows [n,...]; NaN of nothing."""
+    for stack in [rows] if isinstance(rows, torch.Tensor) else [row[None] for row in rows]:
+        values = read(stack).flatten(1)
+        if values.shape[1]:
+            yield torch.stack([*values.aminmax(dim=1), values.norm(dim=1)], 1)
+        else:
+            yield values.new_full((len(values), 3), torch.nan)
