@@ -21,6 +21,7 @@ from motive.store.files import read_table
 from motive.store.recipes import Recipe
 from motive.store.shards import read_clip_tensors
 from motive.video.reading import probe
+from motive.workers import missing
 from motive.workers.deal import deal
 from testing.tiny import (
     SHAPE,
@@ -202,7 +203,7 @@ def test_other_chunks_in_another_process_change_no_byte(copy, monkeypatch):
 
     before = written()
     shutil.rmtree(".motive")
-    monkeypatch.setattr(evaluation, "deal", deal_elsewhere)
+    monkeypatch.setattr(missing, "deal", deal_elsewhere)
     evaluation.run(small_params(shards={"size": 64}))
     assert written() == before
 

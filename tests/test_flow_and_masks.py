@@ -190,6 +190,23 @@ def test_a_video_that_is_gone_stops_the_stage_and_is_no_failure(videos: Path, tm
     assert list(tensors(MASKS)) == [ids["slide"]]
 
 
+def test_an_image_that_cant_be_drawn_is_a_warning_and_the_masks_are_there(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Masks are made of optical flow: a video that is gone since is missed by the image alone."""
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "slide.mp4").write_bytes((videos / "slide.mp4").read_bytes())
+    ids = use(lost, "slide")
+    run(settings())
+    (lost / "slide.mp4").unlink()
+    with caplog.at_level(logging.WARNING, "motive"):
+        run_stage(masks, settings(masks__floor=1.0), "pool")
+    assert "overlay.png is not drawn: " in caplog.text
+    assert list(tensors(MASKS)) == [ids["slide"]]
+    assert not (MASKS / "overlay.png").exists(), "none of an earlier run"
+
+
 def test_without_masks_every_weight_is_one_and_motion_is_still_measured(videos: Path) -> None:
     use(videos, *KINDS)
     run(settings())
