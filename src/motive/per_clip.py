@@ -90,9 +90,8 @@ def _without_camera(
     label = camera_label(steps, evidence, inliers, fps, size)
 
     own_motion = torch.from_numpy(np.stack([view.residual for view in views])).half()
-    certain = subtracts(label, evidence)[:, None, None, None]
     return {
-        "residual": torch.where(certain, own_motion, flow),
+        "residual": torch.where(subtracts(label, evidence)[:, None, None, None], own_motion, flow),
         "camera": matrices,
         "inliers": inliers,
         "label": torch.tensor(LABELS.index(label), dtype=torch.uint8),
@@ -213,10 +212,15 @@ def sketch_clip(
     num_sigmas = len(plan.sigmas)
     if mask.any():
         device = next(model.parameters()).device
-        z = latent.float().to(device)
-        e = text.float()[None].to(device)
-        W = segment_masks(mask.float().to(device), segments)  # [S,T,h,w]
-        shares, losses = _segment_sketches(z, e, W, model, velocity, plan, projection)
+        shares, losses = _segment_sketches(
+            latent.float().to(device),
+            text.float()[None].to(device),
+            segment_masks(mask.float().to(device), segments),
+            model,
+            velocity,
+            plan,
+            projection,
+        )
     else:  # nothing moves: the motion-weighted loss is zero, and so is its gradient
         shares = torch.zeros(segments, num_sigmas, projection.dim)
         losses = torch.zeros(num_sigmas)

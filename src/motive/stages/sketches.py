@@ -195,9 +195,12 @@ def make_chunk(
     made: dict[str, Tensors] = {}
     failures: dict[str, Failure] = {}
     for clip_id, clip in read_clip_tensors(latents, list(latents)):
-        text = backbones.padded([clip["text"].float()], max_tokens)[0]
         try:
-            made[clip_id] = sketch(clip["latent"], text, masks[clip_id]["mask"])
+            made[clip_id] = sketch(
+                clip["latent"],
+                backbones.padded([clip["text"].float()], max_tokens)[0],
+                masks[clip_id]["mask"],
+            )
         except FloatingPointError as error:
             failures[clip_id] = Failure("not_finite", str(error))
     write_chunk(recipe, made, failures)

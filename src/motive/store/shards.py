@@ -35,9 +35,9 @@ def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
             tensors[name] = torch.stack(list(column.values()))
         else:
             tensors |= column
-    metadata = {"motive": json.dumps({"clip_ids": list(clips)})}
     with aside(path) as place, place.open("wb") as file:
-        file.write(save(tensors, metadata))  # save_file would let nobody but the owner read it
+        # save_file would let nobody but the owner read it.
+        file.write(save(tensors, {"motive": json.dumps({"clip_ids": list(clips)})}))
         file.flush()
         os.fsync(file.fileno())  # or a power cut leaves the name without the bytes
 

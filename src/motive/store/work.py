@@ -142,7 +142,8 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
     where = done(recipe)
     failures = _failures(recipe, [clip_id for clip_id in clip_ids if clip_id not in where])
     shards = _row_ranges(clip_ids, where, shard_size)
-    manifest = asdict(recipe) | {
+    manifest = {
+        **asdict(recipe),
         "digest": recipe.digest,
         "num_clips": len(clip_ids) - len(failures),
         "shards": list(shards),
