@@ -16,7 +16,7 @@ import torchvision_ops  # noqa: F401
 
 from motive.trackers import alltracker
 from motive.trackers.alltracker import AllTracker
-from motive.trackers.interface import Tracked, load_tracker
+from motive.trackers.interface import FlowStep, load_tracker
 
 CLONE = os.environ["ALLTRACKER"]
 KINDS = {"tiny": {"use_basicencoder": True, "no_split": True}, "full": {"init_weights": False}}
@@ -42,7 +42,7 @@ def noise(num_frames: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), np.uint8)
 
 
-def tracked(weights: str, frames: np.ndarray, reference: str) -> list[Tracked]:
+def followed(weights: str, frames: np.ndarray, reference: str) -> list[FlowStep]:
     settings = {"tracker": "alltracker", "weights": weights, "repository": CLONE, "device": "cpu"}
     return list(load_tracker(settings | {"reference": reference, "check": False})(iter(frames)))
 
@@ -57,12 +57,12 @@ def test_the_kind_and_the_window_are_read_off_the_weights(weights, kind):
 @pytest.mark.parametrize("num_frames", [2, 3, 9])
 @pytest.mark.parametrize("reference", ["adjacent", "first"])
 def test_any_length_and_size_keeps_its_shape_and_frame_0_stays(weights, num_frames, reference):
-    found = tracked(weights["tiny"], noise(num_frames, 40, 65), reference)
-    assert [(flow.shape, sure.shape) for flow, sure in found] == [((2, 40, 65), (40, 65))] * num_frames
-    assert {array.dtype.name for one in found for array in one} == {"float32"}
-    assert not found[0].flow.any()
-    assert all(np.isfinite(flow).all() and flow.any() for flow, _ in found[1:])
-    assert all(sure.min() >= 0 and sure.max() < 1 for _, sure in found[1:])
+    steps = followed(weights["tiny"], noise(num_frames, 40, 65), reference)
+    assert [(flow.shape, sure.shape) for flow, sure in steps] == [((2, 40, 65), (40, 65))] * num_frames
+    assert {array.dtype.name for one in steps for array in one} == {"float32"}
+    assert not steps[0].flow.any()
+    assert all(np.isfinite(flow).all() and flow.any() for flow, _ in steps[1:])
+    assert all(sure.min() >= 0 and sure.max() < 1 for _, sure in steps[1:])
 
 
 def test_from_frame_0_the_vectors_and_what_it_sees_are_the_networks_own(weights):
@@ -73,15 +73,15 @@ def test_from_frame_0_the_vectors_and_what_it_sees_are_the_networks_own(weights)
         flow, sure, *_ = whole.forward_sliding(
             torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float(), iters=4
         )
-    for f, (ours, confidence) in enumerate(tracked(weights["full"], frames, "first")[1:], 1):
+    for f, (ours, confidence) in enumerate(followed(weights["full"], frames, "first")[1:], 1):
         np.testing.assert_allclose(ours, flow[0, f].numpy(), atol=1e-5)
         np.testing.assert_allclose(confidence, (sure[0, f, 0] * sure[0, f, 1]).numpy(), atol=1e-5)
 
 
 def test_adjacent_is_a_pair_of_its_own(weights):
     frames = noise(3, 64, 64)
-    adjacent = tracked(weights["tiny"], frames, "adjacent")
-    np.testing.assert_array_equal(adjacent[2].flow, tracked(weights["tiny"], frames[1:], "first")[1].flow)
+    adjacent = followed(weights["tiny"], frames, "adjacent")
+    np.testing.assert_array_equal(adjacent[2].flow, followed(weights["tiny"], frames[1:], "first")[1].flow)
 
 
 def test_the_clone_is_on_the_path_only_while_it_is_imported(weights):

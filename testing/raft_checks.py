@@ -9,7 +9,7 @@ import torchvision_ops  # noqa: F401
 from safetensors.torch import save_file
 from torchvision.models.optical_flow import raft_large, raft_small  # pyright: ignore[reportMissingImports]
 
-from motive.trackers.interface import Tracked, load_tracker
+from motive.trackers.interface import FlowStep, load_tracker
 from motive.trackers.raft import Raft
 
 MODELS = {"large": raft_large, "small": raft_small}
@@ -29,9 +29,9 @@ def noise(num_frames: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), np.uint8)
 
 
-def tracked(
+def followed(
     weights: str, frames: np.ndarray, reference: str = "adjacent", check: bool = False
-) -> list[Tracked]:
+) -> list[FlowStep]:
     settings = {
         "tracker": "raft",
         "weights": weights,
@@ -60,22 +60,22 @@ def test_the_size_is_read_off_the_weights_and_the_vectors_are_torchvisions(weigh
 @pytest.mark.parametrize("size", [(64, 64), (17, 40), (130, 141)])
 @pytest.mark.parametrize("reference", ["adjacent", "first"])
 def test_any_size_keeps_its_shape_and_frame_0_stays(weights, size, reference):
-    found = tracked(weights["small"], noise(3, *size), reference)
-    assert [(flow.shape, sure.shape) for flow, sure in found] == [((2, *size), size)] * 3
-    assert {array.dtype.name for one in found for array in one} == {"float32"}
-    assert not found[0].flow.any()
-    assert all(np.isfinite(flow).all() for flow, _ in found)
+    steps = followed(weights["small"], noise(3, *size), reference)
+    assert [(flow.shape, sure.shape) for flow, sure in steps] == [((2, *size), size)] * 3
+    assert {array.dtype.name for one in steps for array in one} == {"float32"}
+    assert not steps[0].flow.any()
+    assert all(np.isfinite(flow).all() for flow, _ in steps)
 
 
 def test_a_pair_gives_the_same_vectors_in_a_clip_and_alone(weights):
     frames = noise(3, 64, 64)
     np.testing.assert_array_equal(
-        tracked(weights["small"], frames)[2].flow, tracked(weights["small"], frames[1:])[1].flow
+        followed(weights["small"], frames)[2].flow, followed(weights["small"], frames[1:])[1].flow
     )
 
 
 def test_what_random_weights_find_does_not_return(weights):
-    assert tracked(weights["small"], noise(2, 128, 128), check=True)[1].confidence.mean() < 0.5
+    assert followed(weights["small"], noise(2, 128, 128), check=True)[1].confidence.mean() < 0.5
 
 
 def test_weights_of_something_else_are_refused(tmp_path):

@@ -48,8 +48,8 @@ def about_centre(size: tuple[int, int], zoom: float, roll: float, bend: float = 
 def views(frames: np.ndarray, adjacent: bool = True) -> tuple[list[View], np.ndarray]:
     """The camera's views and the optical flow on the grid."""
     stride = 4 if min(frames.shape[1:3]) < 100 else 8
-    track = load_tracker(DIS | {"reference": "adjacent" if adjacent else "first"})
-    flow = np.stack([keep_on_grid(tracked.flow, stride).numpy() for tracked in track(iter(frames))])
+    tracker = load_tracker(DIS | {"reference": "adjacent" if adjacent else "first"})
+    flow = np.stack([keep_on_grid(step.flow, stride).numpy() for step in tracker(iter(frames))])
     camera = Camera(adjacent)
     return [camera.view(to_grey(frame), f) for frame, f in zip(frames, flow, strict=True)], flow
 

@@ -5,13 +5,13 @@ import pytest
 from test_trackers import disc, shifted
 
 from motive.trackers.interface import load_tracker
-from motive.trackers.pairs import Tracked, adjacent, chained
+from motive.trackers.pairs import FlowStep, adjacent, chained
 
 SIZE = (32, 48)
 PICTURES = [np.full(SIZE, f, np.uint8) for f in range(5)]  # each knows which frame it is
 
 
-def tracked(frames: np.ndarray, **settings: object) -> list[Tracked]:
+def followed(frames: np.ndarray, **settings: object) -> list[FlowStep]:
     defaults = {"tracker": "dis", "preset": "medium", "reference": "adjacent", "check": False}
     return list(load_tracker(defaults | settings)(iter(frames)))
 
@@ -89,7 +89,7 @@ def test_without_the_check_confidence_is_the_trackers():
 
 @pytest.mark.parametrize("step", [(1.0, 0.0), (-2.5, 1.5), (0.0, 3.0)])
 def test_a_translation_is_f_steps_from_frame_0(step):
-    flows, sures = zip(*tracked(shifted(step, 6), reference="first"), strict=True)
+    flows, sures = zip(*followed(shifted(step, 6), reference="first"), strict=True)
     for f, (flow, sure) in enumerate(zip(flows, sures, strict=True)):
         inner = np.s_[20:44, 20:44]  # never leaves
         assert np.hypot(*(flow[:, *inner] - f * np.reshape(step, (2, 1, 1)))).mean() < 0.1 * max(f, 1)
@@ -98,25 +98,25 @@ def test_a_translation_is_f_steps_from_frame_0(step):
 
 def test_from_frame_0_the_first_step_is_the_adjacent_one():
     frames = shifted((2, 1), 2)
-    first, near = tracked(frames, reference="first")[1], tracked(frames)[1]
+    first, near = followed(frames, reference="first")[1], followed(frames)[1]
     kept = first.confidence > 0
     np.testing.assert_allclose(first.flow[:, kept], near.flow[:, kept], atol=1e-4)
 
 
 def test_what_leaves_the_frame_is_lost():
-    sures = [sure for _, sure in tracked(shifted((4.0, 0.0), 6), reference="first")]
+    sures = [sure for _, sure in followed(shifted((4.0, 0.0), 6), reference="first")]
     assert [sure[:, 46:].mean() > 0.9 for sure in sures][:2] == [True, False]
     assert not sures[5][:, 46:].any()
     assert sures[5][16:48, 4:40].mean() > 0.9
 
 
 def test_the_check_believes_a_translation_and_doubts_what_gets_covered():
-    assert tracked(shifted((3.0, 1.0)), check=True)[2].confidence[12:52, 12:52].mean() > 0.98
+    assert followed(shifted((3.0, 1.0)), check=True)[2].confidence[12:52, 12:52].mean() > 0.98
     believed = {True: [], False: []}
     for seed in range(4):
         frames, place = disc(np.array([7.0, 0.0]), seed)
         covered = np.roll(place, 7, 1) & ~place
-        sure = tracked(frames, check=True)[1].confidence
+        sure = followed(frames, check=True)[1].confidence
         for hidden, where in ((True, covered), (False, ~place & ~np.roll(place, 7, 1))):
             believed[hidden].append(sure[where].mean())
     assert np.mean(believed[True]) < 0.35
@@ -125,7 +125,7 @@ def test_the_check_believes_a_translation_and_doubts_what_gets_covered():
 
 def test_the_check_changes_no_vector():
     frames = shifted((2, 1))
-    for plain, checked in zip(tracked(frames), tracked(frames, check=True), strict=True):
+    for plain, checked in zip(followed(frames), followed(frames, check=True), strict=True):
         np.testing.assert_array_equal(plain.flow, checked.flow)
         assert (checked.confidence <= plain.confidence).all()
 

@@ -62,12 +62,12 @@ def optical_flow(
     confidences: list[Tensor] = []
     views: list[View] = []
     brightness: list[float] = []
-    frames, frames_to_track = tee(frames)
-    for frame, tracked in zip(frames, tracker(frames_to_track), strict=True):
+    frames, frames_to_match = tee(frames)
+    for frame, step in zip(frames, tracker(frames_to_match), strict=True):
         grey = to_grey(frame)
-        coarse = keep_on_grid(tracked.flow, stride)
+        coarse = keep_on_grid(step.flow, stride)
         flows.append(coarse.half())
-        confidences.append((keep_on_grid(tracked.confidence, stride) * 255).round().to(torch.uint8))
+        confidences.append((keep_on_grid(step.confidence, stride) * 255).round().to(torch.uint8))
         views.append(camera.view(grey, coarse.numpy()))
         brightness.append(float(grey[::4, ::4].mean()))
     flow = torch.stack(flows)

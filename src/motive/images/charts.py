@@ -1,4 +1,4 @@
-"""Charts of numbers with their intervals, drawn with what draws the other pictures."""
+"""Charts of numbers with their intervals, drawn with what draws the other images."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Pictures of motion, RGB: optical flow by colour wheel, masks as heat over the frames, sheets of both."""
+"""Images of motion, RGB: optical flow by colour wheel, masks as heat over the frames, sheets of both."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = np.ndarray  # u8 [H,W,3]
+Pixels = np.ndarray  # u8 [H,W,3]
 
 CELL = 120  # pixels of a frame's shorter side on a sheet, or a little more
 COLUMNS = 6  # frames shown of a clip
@@ -32,22 +32,22 @@ class Panel(NamedTuple):
     mask: np.ndarray | None = None
 
 
-def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture aside and rename it; the same picture gives the same bytes."""
+def write_png(path: Path, image: Pixels) -> None:
+    """Write an image aside and rename it; the same image gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    aside.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
     os.replace(aside, path)
 
 
 def thumbnail(path: Path, width: int) -> bytes:
-    """A picture file as JPEG, at most so many pixels wide: small enough to stand in a page."""
-    picture = cv2.imread(str(path))
-    assert picture is not None, f"{path} was just written"
-    height = round(picture.shape[0] * width / picture.shape[1])
-    if picture.shape[1] > width:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    """An image file as JPEG, at most so many pixels wide: small enough to stand in a page."""
+    image = cv2.imread(str(path))
+    assert image is not None, f"{path} was just written"
+    height = round(image.shape[0] * width / image.shape[1])
+    if image.shape[1] > width:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def colour_wheel(flow: np.ndarray, top: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def heat_overlay(frames: np.ndarray, mask: np.ndarray, time_stride: int) -> np.n
     return np.stack([_heated(frame, mask[-(-f // time_stride)]) for f, frame in enumerate(frames)])
 
 
-def _heated(frame: Picture, weight: np.ndarray) -> Picture:
+def _heated(frame: Pixels, weight: np.ndarray) -> Pixels:
     height, width = frame.shape[:2]
     weight = cv2.resize(weight.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, -1) * 0.75
@@ -74,7 +74,7 @@ def _heated(frame: Picture, weight: np.ndarray) -> Picture:
     return (grey * (1 - alpha) + _heat(weight[..., 0]) * alpha).astype(np.uint8)
 
 
-def _heat(weight: np.ndarray) -> Picture:
+def _heat(weight: np.ndarray) -> Pixels:
     levels = (np.clip(weight, 0, 1) * 255).round().astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
@@ -82,7 +82,7 @@ def _heat(weight: np.ndarray) -> Picture:
 # ---- sheets
 
 
-def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int = 1) -> Picture:
+def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int = 1) -> Pixels:
     """Sheet of clips, two abreast, each with frames, optical flow and mask; below, what colours mean."""
     if not panels:
         return _canvas(400, 40, [("no clips", 8, 8, 16, INK)])
@@ -93,7 +93,7 @@ def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int = 1) -> P
     return np.concatenate([*rows, _legend(rows[0].shape[1])], 0)
 
 
-def _block(panel: Panel, fps: float, time_stride: int) -> Picture:
+def _block(panel: Panel, fps: float, time_stride: int) -> Pixels:
     num_frames = len(panel.frames)
     shown = np.linspace(0, num_frames - 1, min(COLUMNS, num_frames)).round().astype(int)
     top = float(np.percentile(np.hypot(panel.flow[:, 0], panel.flow[:, 1]), 99.5))
@@ -110,7 +110,7 @@ def _block(panel: Panel, fps: float, time_stride: int) -> Picture:
     if panel.mask is not None:
         heat = heat_overlay(panel.frames, panel.mask, time_stride)[shown]
         strips["motion mask"] = (heat, cv2.INTER_CUBIC)
-    lines = [_strip(name, images, size, how) for name, (images, how) in strips.items()]
+    lines = [_strip(name, images, size, kind) for name, (images, kind) in strips.items()]
     width = lines[0].shape[1]
     names = [f"frame {f}" for f in shown]
     head = _canvas(width, 46, [(panel.title, MARGIN, 4, 16, INK), (panel.subtitle, MARGIN, 26, 12, GREY)])
@@ -127,7 +127,7 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def _strip(name: str, images: np.ndarray, size: tuple[int, int], interpolation: int) -> Picture:
+def _strip(name: str, images: np.ndarray, size: tuple[int, int], interpolation: int) -> Pixels:
     gap = np.full((size[1], GAP, 3), 255, np.uint8)
     if images.shape[2] > size[0]:
         interpolation = cv2.INTER_AREA
@@ -136,7 +136,7 @@ def _strip(name: str, images: np.ndarray, size: tuple[int, int], interpolation: 
     return np.concatenate([strip, np.full((GAP, strip.shape[1], 3), 255, np.uint8)], 0)
 
 
-def _legend(width: int) -> Picture:
+def _legend(width: int) -> Pixels:
     """The colour wheel and the heat scale, with words."""
     side, x = 72, MARGIN + 84
     down, right = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
@@ -150,17 +150,17 @@ def _legend(width: int) -> Picture:
         INK,
     )
     about_mask = ("motion mask: weight from 0 to 1; where it is 0 the frame stays grey", x + 170, 42, 12, INK)
-    picture = _canvas(width, side + 16, [about_flow, about_mask])
-    picture[4 : 4 + side, MARGIN : MARGIN + side] = wheel
-    picture[42:58, x : x + 160] = _heat(np.linspace(0, 1, 160)[None].repeat(16, 0))
-    return picture
+    image = _canvas(width, side + 16, [about_flow, about_mask])
+    image[4 : 4 + side, MARGIN : MARGIN + side] = wheel
+    image[42:58, x : x + 160] = _heat(np.linspace(0, 1, 160)[None].repeat(16, 0))
+    return image
 
 
 Words = tuple[str, int, int, int, tuple[int, int, int]]  # text, x, y, size, ink
 
 
-def _canvas(width: int, height: int, texts: Sequence[Words]) -> Picture:
-    """White picture with texts; letters the font lacks (it has the Latin ones) become boxes."""
+def _canvas(width: int, height: int, texts: Sequence[Words]) -> Pixels:
+    """White image with texts; letters the font lacks (it has the Latin ones) become boxes."""
     image = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(image)
     for text, x, y, size, ink in texts:

@@ -1,4 +1,4 @@
-"""Clips with their optical flow and mask, read for a picture."""
+"""Clips with their optical flow and mask, read for an image."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,14 +24,14 @@ def read_panels(
     words: Mapping[str, str],
     masks: Mapping[str, torch.Tensor],
     optical_flow: Path,
-    how: dict[str, Any],
+    reading: dict[str, Any],
 ) -> Iterator[Panel]:
-    """A panel for each clip, with the words and the mask (if any) of its id; `how` its frames are read."""
+    """A panel for each clip, with the words and mask (if any) of its id; `reading`: how frames are read."""
     rows: list[Any] = list(clips.itertuples())
     flows = dict(read_clip_tensors(locate(optical_flow), [row.clip_id for row in rows]))
     for row in rows:
         flow, residual = (flows[row.clip_id][name].float().numpy() for name in ("flow", "residual"))
-        frames = read_frames(clip_path(row), **how, **clip_span(row))
+        frames = read_frames(clip_path(row), **reading, **clip_span(row))
         mask = masks[row.clip_id].float().numpy() if row.clip_id in masks else None
         yield Panel(row.caption or row.video, words[row.clip_id], frames, flow, residual, mask)
 

@@ -1,4 +1,4 @@
-"""Contact sheets: rows of short film strips, each with words below it."""
+"""Contact sheets: rows of short strips of frames, each with words below it."""
 
 import textwrap
 from collections.abc import Sequence
@@ -36,15 +36,15 @@ def spread(frames: np.ndarray, count: int) -> np.ndarray:
 def clip_strip(video: Path, span: dict[str, Any], clips: Clips) -> np.ndarray:
     """A few frames u8 [F,H,W,3] of a clip as the model sees it, small."""
     small = {"height": HEIGHT, "width": 2 * round(HEIGHT * clips.width / clips.height / 2)}
-    how = clips.model_dump(include={"num_frames", "fps", "resample", "max_pixels"}) | small
-    return spread(read_frames(video, **how, **span), 4)
+    reading = clips.model_dump(include={"num_frames", "fps", "resample", "max_pixels"}) | small
+    return spread(read_frames(video, **reading, **span), 4)
 
 
 def strip_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Strip]]]) -> np.ndarray:
     """RGB u8 [H,W,3]: a head over each column, a name left of each row; a short row leaves its end white."""
     strips = [[(_joined(strip.frames), strip.words) for strip in row] for _, row in rows]
-    width = max(picture.shape[1] for row in strips for picture, _ in row) + PAD
-    height = max(picture.shape[0] for row in strips for picture, _ in row)
+    width = max(image.shape[1] for row in strips for image, _ in row) + PAD
+    height = max(image.shape[0] for row in strips for image, _ in row)
     font, small = ImageFont.load_default(TEXT + 4), ImageFont.load_default(TEXT)
     left = round(max(font.getlength(name) for name, _ in rows)) + 2 * PAD
     row_height, top = height + LINES * (TEXT + 4) + PAD, TEXT + 4 + 2 * PAD
@@ -55,10 +55,10 @@ def strip_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Strip]]
     for index, ((name, _), row) in enumerate(zip(rows, strips, strict=True)):
         y = top + index * row_height
         draw.text((PAD, y + height // 2 - TEXT), name, INK, font)
-        for column, (picture, words) in enumerate(row):
+        for column, (image, words) in enumerate(row):
             x = left + column * width
-            sheet.paste(Image.fromarray(picture), (x, y))
-            draw.multiline_text((x, y + picture.shape[0] + 2), _wrapped(words, width - PAD), GREY, small)
+            sheet.paste(Image.fromarray(image), (x, y))
+            draw.multiline_text((x, y + image.shape[0] + 2), _wrapped(words, width - PAD), GREY, small)
     return np.asarray(sheet).copy()
 
 

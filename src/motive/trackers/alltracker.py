@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from motive.trackers.networks import filled, find_weights, fit, read_weights, restore, restore_flow
-from motive.trackers.pairs import Tracked
+from motive.trackers.pairs import FlowStep
 
 ITERATIONS = 4  # refinements a window, as its demo
 CODE = ("nets/alltracker.py", "nets/blocks.py", "utils/misc.py")  # all that the network is made of
@@ -36,8 +36,8 @@ class AllTracker:
         times = tensors.get("time_emb", torch.empty(0))  # [1, window, dim]
         window = times.shape[1] if times.ndim == 3 else 16
         tiny = any(key.startswith("fnet.") for key in tensors)
-        how = {"use_basicencoder": True, "no_split": True} if tiny else {"init_weights": False}
-        network = _network_class(repository)(window, **how)  # init_weights would fetch an image model's
+        options = {"use_basicencoder": True, "no_split": True} if tiny else {"init_weights": False}
+        network = _network_class(repository)(window, **options)  # init_weights would fetch an image model's
         self.network: Any = filled(network, tensors, f"AllTracker{' (tiny)' * tiny}", weights).to(device)
 
     def __call__(
@@ -46,24 +46,24 @@ class AllTracker:
         """(dx, dy) in pixels, lying where things were in `before`, and visibility times confidence."""
         return self._run([before, after])[0]
 
-    def track(self, frames: Iterable[Frame]) -> Iterator[Tracked]:
+    def follow(self, frames: Iterable[Frame]) -> Iterator[FlowStep]:
         """Each frame from frame 0, in one go: the clip and all its vectors are in memory."""
         clip = list(frames)
         size = clip[0].shape[:2]
-        yield Tracked(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
+        yield FlowStep(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
         yield from self._run(clip)
 
     @torch.inference_mode()
-    def _run(self, clip: list[Frame]) -> list[Tracked]:
+    def _run(self, clip: list[Frame]) -> list[FlowStep]:
         """All frames but the first, from the first."""
         size = clip[0].shape[:2]
         pixels = fit(np.stack(clip))
-        found = self.network.forward_sliding(pixels[None], iters=ITERATIONS)[:2]
+        flow_and_sure = self.network.forward_sliding(pixels[None], iters=ITERATIONS)[:2]
         # of two frames it returns the second alone, of more all of them
-        flow, sure = (maps.reshape(-1, 2, *pixels.shape[2:])[1 - len(clip) :] for maps in found)
+        flow, sure = (maps.reshape(-1, 2, *pixels.shape[2:])[1 - len(clip) :] for maps in flow_and_sure)
         confidence = restore(sure.prod(1, keepdim=True), size)[:, 0]
         pairs = zip(restore_flow(flow, size).numpy(), confidence.numpy(), strict=True)
-        return [Tracked(*pair) for pair in pairs]
+        return [FlowStep(*pair) for pair in pairs]
 
 
 def code(repository: str) -> list[Path]:

@@ -1,6 +1,6 @@
-"""What of a frame's optical flow is the camera's: a global model, chosen by what it explains of the picture.
+"""What of a frame's optical flow is the camera's: a global model, chosen by what it explains of the frame.
 
-Candidates come from the small pictures (registration.py) and, by RANSAC, from the vectors on the coarse grid.
+Candidates come from the small images (registration.py) and, by RANSAC, from the vectors on the coarse grid.
 A richer model replaces a simpler one where it fits better in clearly more blocks of the frame.
 """
 
@@ -21,7 +21,7 @@ RICHER = 0.15  # share of blocks that a richer model must win more than it loses
 STARTS = 0.03  # ... any model, against a still camera ...
 SETTLED = 0.3  # ... and with which no other candidate is looked for
 CHANGE = 1.0  # grey levels of 255: less is the codec's
-ALIGNED = 0.2  # pixels that two pictures laid over each other may be apart
+ALIGNED = 0.2  # pixels that two images laid over each other may be apart
 PATCH = 7  # pixels over which that is judged, in a frame shrunk to about ...
 LOOK = 240  # ... so many
 AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
@@ -76,29 +76,29 @@ class Camera:
     def view(self, grey: Grey, flow: Vectors) -> View:
         """The camera's motion to the next frame of the clip; `flow` as the tracker found it, on its grid."""
         look = shrunk(grey, LOOK)
-        picture = small(look)
+        image = small(look)
         if self._base is None or self._look is None:
             view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, np.zeros_like(flow))
-        elif np.abs(self._base.picture - picture).max() < CHANGE:
+        elif np.abs(self._base.image - image).max() < CHANGE:
             view = View(np.eye(3), 0.0, 0.0, 0.0, 1.0, flow)
         else:
-            view = self._compare(self._base, self._look, look, picture, flow, grey.shape)
+            view = self._compare(self._base, self._look, look, image, flow, grey.shape)
         if self._base is None or self._adjacent:
-            self._base, self._look = Base(picture), look
+            self._base, self._look = Base(image), look
         return view
 
     def _compare(
-        self, base: Base, before: Grey, after: Grey, picture: Small, flow: Vectors, size: tuple[int, ...]
+        self, base: Base, before: Grey, after: Grey, image: Small, flow: Vectors, size: tuple[int, ...]
     ) -> View:
-        scale, grid = size[0] / picture.shape[0], flow.shape[1:]
+        scale, grid = size[0] / image.shape[0], flow.shape[1:]
         seeds = self._seeds(base, flow, scale)
-        best, wins, losses = _choose(base, picture, seeds)
+        best, wins, losses = _choose(base, image, seeds)
         self._last = best.warp.matrix
         matrix = base.to_pixels(best.warp.matrix, scale)
-        inliers = float((best.misfit.values[best.misfit.known] < 0.5).mean())
+        inliers = float((best.misfit.values[best.misfit.overlap] < 0.5).mean())
         if best.model is None:
             return View(matrix, wins, losses, 0.0, inliers, flow)
-        seen = Warp(base.to_pixels(best.warp.matrix, before.shape[0] / picture.shape[0]), best.warp.light)
+        seen = Warp(base.to_pixels(best.warp.matrix, before.shape[0] / image.shape[0]), best.warp.light)
         residual = (flow - _vectors(matrix, size, grid)) * _unlike(before, after, seen, grid)
         return View(matrix, wins, losses, _edges(best.won), inliers, residual)
 
@@ -110,13 +110,15 @@ class Camera:
         moving = np.flatnonzero((speed > 0) & (speed < np.inf))
         moving = moving[:: 1 + len(moving) // MOST]
         if len(moving) >= FEWEST:
-            places = _centres(base.picture.shape, scale, flow.shape[1:])[moving]
+            places = _centres(base.image.shape, scale, flow.shape[1:])[moving]
             ends = places + flow.reshape(2, -1).T[moving]
             near = max(AGREES, scale / 4)
-            how = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 100}
-            found, _ = cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **how)
-            if found is not None:
-                yield base.from_pixels(np.vstack([found, [0, 0, 1]]), scale)
+            options = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 100}
+            affine, _ = cv2.estimateAffinePartial2D(
+                places.astype(np.float32), ends.astype(np.float32), **options
+            )
+            if affine is not None:
+                yield base.from_pixels(np.vstack([affine, [0, 0, 1]]), scale)
 
 
 def _choose(base: Base, after: Small, seeds: Iterator[Matrix]) -> tuple[Candidate, float, float]:
@@ -124,7 +126,7 @@ def _choose(base: Base, after: Small, seeds: Iterator[Matrix]) -> tuple[Candidat
     moving one."""
     warp = base.still(after)
     misfit, nobody = base.misfit(after, warp), np.zeros((BLOCKS, BLOCKS), bool)
-    still, nothing = Candidate(None, warp, misfit, nobody, nobody), Misfit(0 * misfit.values, misfit.known)
+    still, nothing = Candidate(None, warp, misfit, nobody, nobody), Misfit(0 * misfit.values, misfit.overlap)
     if not _edges(_compared(misfit, nothing)[0]):  # two opposite edges stand: so does the camera
         return still, 0.0, 0.0
 
@@ -133,22 +135,22 @@ def _choose(base: Base, after: Small, seeds: Iterator[Matrix]) -> tuple[Candidat
         return Candidate(model, warp, fits, *_compared(misfit, fits))
 
     def grown(model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
-        found = base.fit(after, model, Warp(start, warp.light), keep)
-        return [tried(model, found)] if found else []
+        fitted = base.fit(after, model, Warp(start, warp.light), keep)
+        return [tried(model, fitted)] if fitted else []
 
     def best_of(candidates: Iterable[Candidate]) -> Candidate:
         return max(candidates, key=lambda candidate: candidate.lead, default=still)
 
     # similarities: grown from the first guess; if that may be an object, from the others and from the rest
-    found = [candidate for seed in islice(seeds, 1) for candidate in grown("similarity", seed)]
-    likely = best_of(found)
+    choices = [candidate for seed in islice(seeds, 1) for candidate in grown("similarity", seed)]
+    likely = best_of(choices)
     if likely.lead < SETTLED:
         other = best_of(tried(None, Warp(start, warp.light)) for start in [*seeds, base.shift(after)])
-        found += grown("similarity", other.warp.matrix)
-        likely = best_of(found)
+        choices += grown("similarity", other.warp.matrix)
+        likely = best_of(choices)
         gained = (misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
         rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
-        likely = best_of([*found, *grown("similarity", np.eye(3), rest)])
+        likely = best_of([*choices, *grown("similarity", np.eye(3), rest)])
 
     # the simplest model that will do
     shift = np.eye(3)
@@ -174,9 +176,9 @@ def _lead(one: Misfit, other: Misfit) -> float:
 
 def _compared(one: Misfit, other: Misfit) -> tuple[Blocks, Blocks]:
     """The blocks that fit clearly better with the other, and those that fit clearly worse."""
-    known = one.known & other.known
+    overlap = one.overlap & other.overlap
     before, after = (
-        cv2.resize(misfit.values * known, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+        cv2.resize(misfit.values * overlap, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
         for misfit in (one, other)
     )
     return before - after > np.maximum(CLEAR, NOTABLE * before), after - before > np.maximum(
@@ -197,8 +199,8 @@ def _unlike(
     second -= warp.light
     inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     # Where `after` does not reach, nothing differs.
-    how = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": first.copy()}
-    laid = cv2.warpPerspective(second, warp.matrix, before.shape[::-1], **how)
+    options = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": first.copy()}
+    laid = cv2.warpPerspective(second, warp.matrix, before.shape[::-1], **options)
     dx, dy = (cv2.Scharr(before, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
     # Where they can, results take the place of what is used up: new memory costs more than the sums.
     least = cv2.blur(cv2.magnitude(dx, dy, dx), (PATCH, PATCH), dy)

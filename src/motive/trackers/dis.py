@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, UInt8
 PRESETS = ("ultrafast", "fast", "medium")
 PATCH = 9  # pixels: about what DIS matches at once
 UNSEEN = 1  # grey levels of 255: a patch that changes less on average changed by its codec alone
-SMALL = 256  # shorter sides below this many pixels are tracked at full resolution
+SMALL = 256  # shorter sides below this many pixels are matched at full resolution
 
 Grey = UInt8[np.ndarray, "H W"]
 

@@ -1,6 +1,6 @@
 """Optical flow of a stream of frames, by one of several trackers behind one small interface.
 
-A tracker takes RGB frames one by one and yields one `Tracked` for each: memory does not grow with the clip.
+A tracker takes RGB frames one by one and yields one `FlowStep` for each: memory does not grow with the clip.
 Only AllTracker from frame 0 holds the clip. DIS takes grey frames too.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 from motive.trackers import alltracker, networks
 from motive.trackers.alltracker import AllTracker
 from motive.trackers.dis import Dis
-from motive.trackers.pairs import Tracked, adjacent, chained
+from motive.trackers.pairs import FlowStep, adjacent, chained
 from motive.trackers.raft import Raft
 from motive.video.frames import to_grey
 
@@ -24,7 +24,7 @@ SMALLEST = 16  # pixels of a side
 _NEEDS = f"optical flow needs at least 2 frames of {SMALLEST}x{SMALLEST}"
 
 Frame = UInt8[np.ndarray, "H W *colours"]
-Tracker = Callable[[Iterable[Frame]], Iterator[Tracked]]
+Tracker = Callable[[Iterable[Frame]], Iterator[FlowStep]]
 
 
 def load_tracker(settings: dict[str, Any]) -> Tracker:
@@ -39,13 +39,13 @@ def load_tracker(settings: dict[str, Any]) -> Tracker:
     if settings["reference"] == "adjacent":
         follow = partial(adjacent, pair, check=settings["check"])
     else:
-        follow = pair.track if isinstance(pair, AllTracker) else partial(chained, pair)
+        follow = pair.follow if isinstance(pair, AllTracker) else partial(chained, pair)
 
-    def track(frames: Iterable[Frame]) -> Iterator[Tracked]:
+    def tracker(frames: Iterable[Frame]) -> Iterator[FlowStep]:
         frames = _checked(frames)
         return follow(map(to_grey, frames) if isinstance(pair, Dis) else frames)
 
-    return track
+    return tracker
 
 
 def fingerprint(settings: dict[str, Any]) -> dict[str, str]:
@@ -68,8 +68,8 @@ def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray
     Raises:
         ValueError: as `load_tracker` and its tracker.
     """
-    track = load_tracker({"tracker": "dis", "preset": preset, "reference": "adjacent", "check": False})
-    return np.stack([tracked.flow for tracked in track(frames)])
+    tracker = load_tracker({"tracker": "dis", "preset": preset, "reference": "adjacent", "check": False})
+    return np.stack([step.flow for step in tracker(frames)])
 
 
 def _load_pair(settings: dict[str, Any]) -> Dis | Raft | AllTracker:

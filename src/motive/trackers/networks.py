@@ -63,18 +63,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     wrong = f"{_WEIGHTS}: {path} is no state_dict of plain tensors, and nothing else is read: save that alone"
     try:
         if path.suffix == ".safetensors":
-            found: Any = load_file(path)
+            tensors: Any = load_file(path)
         elif is_zipfile(path):  # what torch has written since 2020
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
         else:
             raise ValueError(wrong)
     except (SafetensorError, UnpicklingError, BadZipFile, RuntimeError, LookupError, TypeError) as error:
         raise ValueError(wrong) from error  # torch's own advice would be to run what is in the file
-    if isinstance(found, dict):
-        found = found.get("model", found)  # AllTracker's are inside a checkpoint
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if isinstance(tensors, dict):
+        tensors = tensors.get("model", tensors)  # AllTracker's are inside a checkpoint
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ValueError(wrong)
-    return found
+    return tensors
 
 
 def filled(network: nn.Module, weights: dict[str, Tensor], name: str, path: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """Trackers made of a function of two frames: between adjacent frames, or chained from frame 0.
 
-A frame is what that function takes: grey or RGB. One comes, one `Tracked` goes: memory does not grow.
+A frame is what that function takes: grey or RGB. One comes, one `FlowStep` goes: memory does not grow.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +17,11 @@ RELATIVE, ABSOLUTE = 0.01, 0.5  # ABSOLUTE in square pixels
 
 Map = Float32[np.ndarray, "H W"]
 Vectors = Float32[np.ndarray, "2 H W"]
-Picture = UInt8[np.ndarray, "H W *colours"]
-Pair = Callable[[Picture, Picture], tuple[Vectors, np.ndarray]]  # flow, and confidence or seen [H,W]
+Frame = UInt8[np.ndarray, "H W *colours"]
+Pair = Callable[[Frame, Frame], tuple[Vectors, np.ndarray]]  # flow, and confidence or seen [H,W]
 
 
-class Tracked(NamedTuple):
+class FlowStep(NamedTuple):
     """Where the things of the reference frame are in this one.
 
     `flow`: (dx, dy) in pixels, lying where things were in the reference frame; zero in frame 0.
@@ -32,45 +32,45 @@ class Tracked(NamedTuple):
     confidence: Map
 
 
-def adjacent(pair: Pair, pictures: Iterable[Picture], check: bool) -> Iterator[Tracked]:
+def adjacent(pair: Pair, frames: Iterable[Frame], check: bool) -> Iterator[FlowStep]:
     """Each frame from the one before; `check` takes confidence where the way back does not return."""
     before = None
-    for picture in pictures:
-        yield _start(picture) if before is None else _step(pair, before, picture, check)
-        before = picture
+    for frame in frames:
+        yield _start(frame) if before is None else _step(pair, before, frame, check)
+        before = frame
 
 
-def chained(pair: Pair, pictures: Iterable[Picture]) -> Iterator[Tracked]:
+def chained(pair: Pair, frames: Iterable[Frame]) -> Iterator[FlowStep]:
     """Each frame from frame 0, by steps between adjacent frames.
 
     A point that leaves the frame, or whose step does not return, is lost: from then on its confidence is 0
     and its displacement what it was. Else its confidence is the least of its steps'.
     """
-    before, tracked, lost = None, None, None
-    for picture in pictures:
-        if before is None or tracked is None:
-            tracked, lost = _start(picture), np.zeros(picture.shape[:2], bool)
+    before, flow_step, lost = None, None, None
+    for frame in frames:
+        if before is None or flow_step is None:
+            flow_step, lost = _start(frame), np.zeros(frame.shape[:2], bool)
         else:
-            places = _places(picture.shape[:2]) + tracked.flow
-            forward, seen = pair(before, picture)
+            places = _places(frame.shape[:2]) + flow_step.flow
+            forward, seen = pair(before, frame)
             step = _sample(forward, places)
-            lost = lost | ~_returns(step, places, pair(picture, before)[0])
-            sure = np.minimum(tracked.confidence, _sample(seen.astype(np.float32)[None], places)[0])
-            tracked = Tracked(np.where(lost, tracked.flow, tracked.flow + step), sure * ~lost)
-        yield tracked
-        before = picture
+            lost = lost | ~_returns(step, places, pair(frame, before)[0])
+            sure = np.minimum(flow_step.confidence, _sample(seen.astype(np.float32)[None], places)[0])
+            flow_step = FlowStep(np.where(lost, flow_step.flow, flow_step.flow + step), sure * ~lost)
+        yield flow_step
+        before = frame
 
 
-def _start(picture: Picture) -> Tracked:
-    size = picture.shape[:2]
-    return Tracked(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
+def _start(frame: Frame) -> FlowStep:
+    size = frame.shape[:2]
+    return FlowStep(np.zeros((2, *size), np.float32), np.ones(size, np.float32))
 
 
-def _step(pair: Pair, before: Picture, after: Picture, check: bool) -> Tracked:
+def _step(pair: Pair, before: Frame, after: Frame, check: bool) -> FlowStep:
     flow, seen = pair(before, after)
     if check:
         seen = seen * _returns(flow, _places(seen.shape), pair(after, before)[0])
-    return Tracked(flow, seen.astype(np.float32, copy=False))
+    return FlowStep(flow, seen.astype(np.float32, copy=False))
 
 
 def _returns(step: Vectors, places: Vectors, backward: Vectors) -> Bool[np.ndarray, "H W"]:

@@ -1,4 +1,4 @@
-"""One small grey picture laid over another: the direct, robust estimate of how the whole frame moved.
+"""One small grey image laid over another: the direct, robust estimate of how the whole frame moved.
 
 Inverse compositional Gauss-Newton (Baker, Matthews 2004). A residual is divided by the local contrast, so
 that it is a distance in pixels: every place counts by its area and a textured object does not outvote a
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 
-SHORT = 128  # pixels of the small picture's shorter side ...
+SHORT = 128  # pixels of the small image's shorter side ...
 LOOKS = 43  # ... of which about so many are looked at
-NOISE = 1.5  # grey levels of 255 that mean nothing, in a picture blurred by one pixel
+NOISE = 1.5  # grey levels of 255 that mean nothing, in a image blurred by one pixel
 EDGE, INSIDE = (
     0.15,
     0.5,
@@ -37,10 +37,10 @@ class Warp(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """How badly each place fits, in [0,1), and where both pictures have one."""
+    """How badly each place fits, in [0,1), and where both images have one."""
 
     values: Seen
-    known: Bool[np.ndarray, "y x"]
+    overlap: Bool[np.ndarray, "y x"]
 
 
 STILL = Warp(np.eye(3))
@@ -59,18 +59,18 @@ def shrunk(grey: np.ndarray, short: int) -> np.ndarray:
 
 
 class Base:
-    """A small picture that others are laid over."""
+    """A small image that others are laid over."""
 
-    def __init__(self, picture: Small) -> None:
-        self.picture = picture
-        height, width = picture.shape
+    def __init__(self, image: Small) -> None:
+        self.image = image
+        height, width = image.shape
         centre, self.half = ((width - 1) / 2, (height - 1) / 2), min(height, width) / 2
         # pixels -> half short sides from the centre
         self._inward = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
         self._outward = np.linalg.inv(self._inward)
         self._step = max(1, round(min(height, width) / LOOKS))
         self._from_seen = self._inward @ np.diag([self._step, self._step, 1])
-        dx, dy = (self._seen(cv2.Scharr(picture, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
+        dx, dy = (self._seen(cv2.Scharr(image, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
         x = self._seen(((np.arange(width, dtype=np.float32) - centre[0]) / self.half)[None])
         y = self._seen(((np.arange(height, dtype=np.float32) - centre[1]) / self.half)[:, None])
         radial = dx * x + dy * y
@@ -91,13 +91,13 @@ class Base:
         return Warp(np.eye(3), float(np.median(self._gap(after, STILL)[0])))
 
     def fit(self, after: Small, model: str, start: Warp, keep: np.ndarray | float = 1.0) -> Warp | None:
-        """The warp of a model that lays `after` over this picture; None if it runs away."""
+        """The warp of a model that lays `after` over this image; None if it runs away."""
         numbers = 1 + FREEDOM[model]
         effects, warp = self._effects[:, :numbers], start
         for tolerance in TOLERANCES if model == "similarity" else TOLERANCES[1:]:  # the others start from one
-            gap, known = self._gap(after, warp)
+            gap, overlap = self._gap(after, warp)
             distance = gap / self._contrast
-            weight = keep * self._weight * known / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
+            weight = keep * self._weight * overlap / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
             weighted = effects.mul(torch.from_numpy(weight.reshape(-1, 1))).T
             normal = (weighted @ effects).double().numpy()
             normal += (1e-3 + 1e-4 * normal.trace() / numbers) * np.eye(numbers)
@@ -122,27 +122,27 @@ class Base:
         )
 
     def _gap(self, after: Small, warp: Warp) -> tuple[Seen, Bool[np.ndarray, "y x"]]:
-        """Grey levels by which `after`, laid over this picture, differs from it; and where it reaches."""
-        seen = self._seen(self.picture)
+        """Grey levels by which `after`, laid over this image, differs from it; and where it reaches."""
+        seen = self._seen(self.image)
         matrix = self._outward @ warp.matrix @ self._from_seen
-        how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
-        laid = cv2.warpPerspective(after, matrix, seen.shape[::-1], **how)
+        options = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderValue": -1e4}
+        laid = cv2.warpPerspective(after, matrix, seen.shape[::-1], **options)
         return laid - seen - np.float32(warp.light), laid > -1e3
 
     def misfit(self, after: Small, warp: Warp) -> Misfit:
         """How badly each place fits under a warp."""
-        gap, known = self._gap(after, warp)
+        gap, overlap = self._gap(after, warp)
         squared = (gap / self._contrast / AGREES) ** 2
-        return Misfit(squared / (1 + squared), known)
+        return Misfit(squared / (1 + squared), overlap)
 
     def shift(self, after: Small) -> Matrix:
         """The translation that correlates best, as a first guess at any distance."""
-        pictures = [shrunk(picture, SHORT // 2) for picture in (self.picture, after)]
-        if pictures[0] is self.picture:  # OpenCV multiplies the window into what it is given
-            pictures = [picture.copy() for picture in pictures]
-        window = cv2.createHanningWindow(pictures[0].shape[::-1], cv2.CV_32F)
-        (right, down), _ = cv2.phaseCorrelate(pictures[0], pictures[1], window)
-        half = min(pictures[0].shape) / 2
+        images = [shrunk(image, SHORT // 2) for image in (self.image, after)]
+        if images[0] is self.image:  # OpenCV multiplies the window into what it is given
+            images = [image.copy() for image in images]
+        window = cv2.createHanningWindow(images[0].shape[::-1], cv2.CV_32F)
+        (right, down), _ = cv2.phaseCorrelate(images[0], images[1], window)
+        half = min(images[0].shape) / 2
         return np.array([[1, 0, right / half], [0, 1, down / half], [0, 0, 1]])
 
     def to_pixels(self, matrix: Matrix, scale: float) -> Matrix:
@@ -159,6 +159,6 @@ class Base:
 
 
 def _enlarge(scale: float) -> Matrix:
-    """Pixel indices of the small picture to those of the large one: centres, not corners, are whole
+    """Pixel indices of the small image to those of the large one: centres, not corners, are whole
     numbers."""
     return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])

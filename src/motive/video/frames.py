@@ -1,4 +1,4 @@
-"""One decoded frame -> the picture a player would show, cropped and scaled.
+"""One decoded frame -> the image a player would show, cropped and scaled.
 
 Rotation and mirroring, oblong pixels, alpha (over black) and 10 bits are undone. High dynamic range is not
 tone-mapped, interlaced lines are not parted. Grey is read from the luma plane where there is one.
@@ -67,7 +67,7 @@ def standardised(frame: VideoFrame, pose: Pose, height: int, width: int, grey: b
 
 
 def _centre(image: np.ndarray, height: float, width: float) -> np.ndarray:
-    """Crop before scaling: same picture, and no giant between when a clip is very long and thin."""
+    """Crop before scaling: same image, and no giant between when a clip is very long and thin."""
     height, width = max(1, round(height)), max(1, round(width))
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[max(0, top) : max(0, top) + height, max(0, left) : max(0, left) + width]

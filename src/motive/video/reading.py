@@ -59,9 +59,9 @@ def probe(path: Path, max_pixels: int | None = None) -> Probe:
     return _plausible(Probe(num_frames, height, width, round(num_frames / duration, 3), round(duration, 6)))
 
 
-def read_frames(path: Path, num_frames: int, *rest: Any, **how: Any) -> np.ndarray:
+def read_frames(path: Path, num_frames: int, *rest: Any, **options: Any) -> np.ndarray:
     """All of `stream_frames`, which see, as one array, uint8 [F,H,W,3]."""
-    stream = stream_frames(path, num_frames, *rest, **how)
+    stream = stream_frames(path, num_frames, *rest, **options)
     first = next(stream)
     frames = np.empty((num_frames, *first.shape), np.uint8)
     for k, frame in enumerate(chain([first], stream)):
@@ -96,13 +96,13 @@ def stream_frames(
         moments = np.linspace(start, _last_moment(path, max_pixels, start, end), num_frames)
     with _frames_since(path, max_pixels, start) as (stream, frames):
         pose, before = None, None
-        picture = np.empty(0, np.uint8)
+        image = np.empty(0, np.uint8)
         for frame in on_screen(frames, moments):
             pose = pose or read_pose(frame, stream)
             if frame is not before:
-                picture = standardised(frame, pose, height, width, grey)
+                image = standardised(frame, pose, height, width, grey)
             before = frame
-            yield picture
+            yield image
 
 
 def stream_all(
@@ -113,8 +113,8 @@ def stream_all(
         pose, usual = None, 1 / float(stream.average_rate or 25)
         for shown in decoded(container, stream):
             pose = pose or read_pose(shown.frame, stream)
-            picture = standardised(shown.frame, pose, height, width)
-            yield shown.time, shown.time + (shown.length or usual), picture
+            image = standardised(shown.frame, pose, height, width)
+            yield shown.time, shown.time + (shown.length or usual), image
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:
@@ -132,9 +132,9 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
         stable = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1", "flags": "+bitexact"}
         stream.options = {"crf": str(crf), **stable}
         frames = np.ascontiguousarray(frames)
-        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
-        for picture in chain(pictures, [None]):
-            container.mux(stream.encode(picture))
+        images = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+        for image in chain(images, [None]):
+            container.mux(stream.encode(image))
     os.replace(aside, path)
 
 
@@ -185,8 +185,8 @@ def _plausible(seen: Probe) -> Probe:
 def _why_closed(head: bytes, error: FFmpegError) -> str:
     if error.errno == ENOMEM:
         return "out of memory: its header asks for too much"
-    known = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
-    return "truncated: its index is missing or broken" if known else "not a video"
+    is_video = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
+    return "truncated: its index is missing or broken" if is_video else "not a video"
 
 
 def _count(container: Any, stream: Any) -> tuple[int, float]:
@@ -218,8 +218,8 @@ def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> N
         packets = max(packets, round(reached * float(stream.average_rate or 0)))
     if packets < 0.9 * stream.frames:
         raise BadClip(f"truncated: {packets} of {stream.frames} frames")
-    known = container.format.name.startswith(KEEPS_LENGTH)
-    promised = (container.duration or 0) / av.time_base if known else 0
+    keeps_length = container.format.name.startswith(KEEPS_LENGTH)
+    promised = (container.duration or 0) / av.time_base if keeps_length else 0
     reached -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
     if reached < 0.9 * promised and promised - reached > 0.5:
         raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
