@@ -1,4 +1,4 @@
-"""The nightly flow: fetch what is new, do nothing if nothing is, else run the river and push its results."""
+"""The nightly flow: fetch what is new; where nothing is, end; else run the pipeline and push its results."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.tasks import exponential_backoff
 
 from flows import pages
 from flows.checkout import checkout
-from flows.commands import StageFailed, run
-from flows.pipeline import FIRST_DELAY, RETRIES, is_up_to_date, motive_pipeline, say
+from flows.commands import StageFailed, name_of, run
+from flows.graph import data_sources
+from flows.pipeline import is_up_to_date, motive_pipeline
+from flows.tasks import ALWAYS, say_all
 from motive.params import Count, Positive
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
@@ -33,31 +33,35 @@ def nightly(
         git_pull: Fetch new commits first (fast-forward only).
         push: Push data and run cache to DVC's remote at the end, also what an earlier run could not push.
         stage_hours: A stage that takes longer is stopped.
-        side_by_side: Stages at once, where they need not wait; empty: 2 on a CPU, 1 on a card.
+        side_by_side: Stages at once, where they need not wait; empty: 2 on a CPU, 1 on a GPU.
 
     Raises:
         StageFailed: names the command or the stage, with the end of what it said.
     """
-    with checkout({}):
-        with _told():
+    with checkout():
+        with _failures_on_the_page():
             fetch(git_pull)
-        if stale := not is_up_to_date():
+        stale = not is_up_to_date()
+        if stale:
             UNPUSHED.touch()
             ended = motive_pipeline(stage_hours=stage_hours, side_by_side=side_by_side, return_state=True)
             if not ended.is_completed():
                 ended.result()  # raises what failed; of what went well a server slow to answer gives none
         else:
             get_run_logger().info("the data version and the parameters are those of the last run")
-        if pushed := push and UNPUSHED.exists():
-            with _told():
+        pushed = push and UNPUSHED.exists()
+        if pushed:
+            with _failures_on_the_page():
                 over_the_network(*DVC, "push", "--run-cache")
             UNPUSHED.unlink()
-    message = ("new data version" if stale else "nothing changed") + (", pushed" if pushed else "")
+    message = "new data version" if stale else "nothing changed"
+    if pushed:
+        message += ", pushed"
     return Completed(name=None if stale else "UpToDate", message=message)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _failures_on_the_page() -> Iterator[None]:
     """The run page says what failed here."""
     try:
         yield
@@ -71,8 +75,9 @@ def fetch(git_pull: bool) -> None:
     if git_pull:
         over_the_network("git", "fetch")
         give_way()
-        say(run(["git", "merge", "--ff-only"], 1, {}))
-    if sources := tracked_sources():
+        say_all(run(["git", "merge", "--ff-only"], 1, {}))
+    sources = data_sources()
+    if sources:
         over_the_network(*DVC, "pull", *sources)
 
 
@@ -87,7 +92,7 @@ def give_way() -> None:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StageFailed(f"`git {arguments[0]}` failed:\n{done.stderr.strip()}")
+        raise StageFailed(f"git {arguments[0]}", done.stderr.strip())
     return done.stdout.strip()
 
 
@@ -97,24 +102,9 @@ def over_the_network(*command: str) -> None:
     Raises:
         StageFailed: names the command, with the end of what it said.
     """
-    name = " ".join(command).removeprefix(" ".join(DVC[:2])).replace(" --wait-for-lock", "").strip()
-    _over_the_network.with_options(task_run_name=name)(command)
+    _over_the_network.with_options(task_run_name=name_of([*command]))(command)
 
 
-@task(
-    name="command",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(FIRST_DELAY),
-    retry_jitter_factor=0.5,
-)
+@task(name="command", **ALWAYS)
 def _over_the_network(command: tuple[str, ...]) -> None:
-    say(run([*command], 24, {}))
-
-
-def tracked_sources() -> list[str]:
-    """The .dvc files of the project: clips, prompts and models that somebody else may have pushed."""
-    from dvc.repo import Repo
-
-    with Repo(".") as repo:
-        return sorted(stage.relpath for stage in repo.index.stages if stage.is_data_source)
+    say_all(run([*command], 24, {}))

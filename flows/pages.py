@@ -4,58 +4,83 @@ import base64
 import html
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.commands import StageFailed, run
+from flows.tasks import say_all
 from motive.checks import warnings
-from motive.params import Params
+from motive.params import Params, load_params
 from motive.recording.markdown import best_clips
 
 DATA = Path("data")
 TOP = 10  # clips in the table
-WIDTH = 1200  # pixels of the picture
+WIDTH = 1200  # pixels of the image
 
 
 def tell_results(outcomes: dict[str, str], params: Params) -> None:
     """Metrics, the best clips, and where to look next, as a markdown artifact."""
-    parts = [_links(params), _warnings(), _metrics(), _top_clips(), _picture(), _outcomes(outcomes)]
-    text = "\n\n".join(part for part in parts if part)
+    path = DATA / "evaluation" / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.is_file() else {}
+    _tell(
+        _links(params),
+        _warnings(),
+        _metrics(metrics),
+        _top_clips(),
+        _image(),
+        _outcomes(outcomes),
+    )
+
+
+def tell_experiment(name: str, outcomes: dict[str, str], metrics: dict[str, float]) -> None:
+    """What an experiment measured, and how to have its files in the project."""
+    _tell(
+        f"**DVC experiment:** `{name}`. `dvc exp show` compares it with others; "
+        f"`dvc exp apply {name}` brings its parameters and results into the project.",
+        _metrics(metrics),
+        _outcomes(outcomes),
+    )
+
+
+def _tell(*paragraphs: str) -> None:
+    text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
     create_markdown_artifact(text, key="results", description="What this data version gives")
 
 
-def tell_failure(failure: StageFailed, params: Params) -> None:
-    """Which stage failed at what, and how to go on: a markdown artifact, and a failed run in MLflow."""
-    stage, _, said = str(failure).partition(": ")
-    lines = said.splitlines()
-    start = next((n for n, line in enumerate(lines) if line.startswith("error:")), 0)
-    go_on = (
-        "It may pass by itself: it was tried again and failed each time. Look at the machine, then run again."
-        if failure.may_pass
-        else "Mend what it names, then run again."
-    )
-    go_on += " Nothing done is lost: stages that are done stay done, and "
-    go_on += f"`{stage}` goes on at its missing shards."
-    reason = "\n".join(lines[start:])
-    _failed(stage, reason, f"{go_on}\n\n{_data_docs()}")
-    try:
-        for line in run(["motive", "record", "--failed", stage, "--reason", reason[:2000]], 1, {}):
-            get_run_logger().info("%s", line)
-    except StageFailed as unreachable:
-        get_run_logger().warning("the failure is not in MLflow: %s", unreachable)
+def tell_failure(failure: StageFailed, values: dict[str, Any]) -> None:
+    """Which stage failed at what, and how to go on: a markdown artifact, and a failed run in MLflow.
+
+    `values`: dotted keys that are not as in params.yaml.
+    """
+    advice = "Mend what it names, then run again."
+    if failure.may_pass:
+        advice = "It may pass by itself: it was tried again and failed each time. "
+        advice += "Look at the machine, then run again."
+    kept = "Nothing done is lost: stages that are done stay done, and "
+    kept += f"`{failure.stage}` goes on at its missing shards."
+    _tell_of(failure.stage, failure.text, f"{advice} {kept}\n\n{_data_docs()}")
+    with TemporaryDirectory() as folder:
+        params = Path(folder) / "params.yaml"
+        params.write_text(load_params(changes=values).model_dump_json())  # JSON is YAML
+        command = ["motive", "--params", str(params), "record", "--failed", failure.stage]
+        try:
+            say_all(run([*command, "--reason", failure.text[:2000]], 1, {}))
+        except StageFailed as unreachable:
+            get_run_logger().warning("the failure is not in MLflow: %s", unreachable)
 
 
 def tell_of_command(failure: StageFailed) -> None:
     """What could not be fetched or pushed, and how to go on: a markdown artifact."""
-    command, _, said = str(failure).lstrip("`").partition("` ")
     go_on = "Nothing done is lost: mend what it names; the next run fetches, and pushes these results, too."
-    _failed(command, said, go_on)
+    _tell_of(failure.command, failure.text, go_on)
 
 
-def _failed(what: str, said: str, go_on: str) -> None:
-    text = f"## {what} failed\n\n<pre>{html.escape(said)}</pre>\n\n**How to go on.** {go_on}"
-    create_markdown_artifact(text, key="failure", description=f"{what} failed")
+def _tell_of(what: str, text: str, go_on: str) -> None:
+    page = f"## {what} failed\n\n<pre>{html.escape(text)}</pre>\n\n**How to go on.** {go_on}"
+    create_markdown_artifact(page, key="failure", description=f"{what} failed")
 
 
 def _links(params: Params) -> str:
@@ -65,17 +90,17 @@ def _links(params: Params) -> str:
     from motive.recording.store import pages_of  # loads MLflow, for seconds
 
     key = json.loads(marker.read_text())["key"]
-    lines = [_data_docs()]
     try:
         found = pages_of(key, params.record.experiment, params.record.uri)
     except ValueError as unreachable:
         get_run_logger().warning("no link to MLflow: %s", unreachable)
         found = None
-    if found:
-        beside = f"[beside other runs]({found.compare})"
-        docs = f"[data docs]({found.run}/artifacts/checks/data_docs.html)"
-        lines.insert(0, f"**MLflow run:** [{found.name}]({found.run}), {beside}, {docs}{found.needs}")
-    return "\n\n".join(lines)
+    if not found:
+        return _data_docs()
+    beside = f"[beside other runs]({found.compare})"
+    docs = f"[data docs]({found.run}/artifacts/checks/data_docs.html)"
+    links = f"**MLflow run:** [{found.name}]({found.run}), {beside}, {docs}{found.needs}"
+    return f"{links}\n\n{_data_docs()}"
 
 
 def _data_docs() -> str:
@@ -89,31 +114,32 @@ def _warnings() -> str:
     return "\n\n".join(f"**Warning:** {html.escape(line)}" for line in warnings())
 
 
-def _metrics() -> str:
-    path = DATA / "evaluation" / "metrics.json"
-    if not path.is_file():
+def _metrics(metrics: dict[str, float]) -> str:
+    if not metrics:
         return ""
-    metrics = json.loads(path.read_text())
-    names = [name.removesuffix("_base") for name in metrics if name.endswith("_base")]
-    rows = [
-        f"| {name} | {metrics[f'{name}_base']:.5f} | {metrics[f'{name}_tuned']:.5f} |"
-        for name in names
-        if f"{name}_tuned" in metrics
-    ]
+    rows = ""
+    for name in metrics:
+        tuned = name.removesuffix("_base") + "_tuned"
+        if name.endswith("_base") and tuned in metrics:
+            rows += f"\n| {name.removesuffix('_base')} | {metrics[name]:.5f} | {metrics[tuned]:.5f} |"
+    return f"## Base and tuned model\n\n| | base | tuned |\n|---|---|---|{rows}{_change(metrics)}"
+
+
+def _change(metrics: dict[str, float]) -> str:
     change = [metrics.get(f"heldout_motion_loss_change{end}") for end in ("", "_low", "_high")]
-    said = ""
-    if None not in change:
-        said = "\n\nMotion loss changed by **{:+.5f}** (95 % interval {:+.5f} to {:+.5f}); ".format(*change)
-        said += f"it fell on {metrics['heldout_improved_fraction']:.0%} of the held-out clips that move."
-    return "## Base and tuned model\n\n| | base | tuned |\n|---|---|---|\n" + "\n".join(rows) + said
+    if None in change:
+        return ""
+    interval = "**{:+.5f}** (95 % interval {:+.5f} to {:+.5f})".format(*change)
+    improved = f"{metrics['heldout_improved_fraction']:.0%} of the held-out clips that move"
+    return f"\n\nMotion loss changed by {interval}; it fell on {improved}."
 
 
 def _top_clips() -> str:
     table = best_clips(DATA, TOP)
-    return f"## The best teachers\n\n{table}" if table else ""
+    return f"## The most helpful clips\n\n{table}" if table else ""
 
 
-def _picture() -> str:
+def _image() -> str:
     path = DATA / "attribution/best_and_worst.png"
     if not path.is_file():
         return ""

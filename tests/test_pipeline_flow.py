@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,13 +16,15 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import checkout, dead, pipeline
+from flows import dead, pipeline
 from flows import nightly as of_nights
 from flows.commands import STOP, StageFailed, dvc, run
 from flows.graph import in_order, read_graph
 from flows.nightly import UNPUSHED, nightly
 from flows.pipeline import motive_pipeline
-from motive.params import load_params
+from flows.tasks import signature
+from motive.params import Params, load_params
+from motive.stages import share_work
 from testing.servers import wait_until
 from testing.tiny import ROOT
 from testing.whole_project import commit
@@ -81,20 +84,32 @@ def test_a_failing_stage_fails_the_flow_and_is_named(toy):
     assert failed.is_failed()
     assert "middle" in str(failed.message)
     assert len(Path("tries").read_text()) == 1, "trying again mends no mistake"
-    with pytest.raises(StageFailed, match="too dark"):
+    with pytest.raises(StageFailed) as failure:
         failed.result()
+    assert failure.value.stage == "middle"
+    assert failure.value.command == "dvc repro --single-item middle"
+    assert "too dark" in failure.value.text
+    assert not failure.value.may_pass
     assert Path("first.txt").exists()
     assert not Path("last.txt").exists()
+
+
+def test_a_failure_is_whole_in_a_copy():
+    failure = copy(StageFailed("dvc push", "no room", "masks@pool", may_pass=True))
+    assert (failure.command, failure.text, failure.stage) == ("dvc push", "no room", "masks@pool")
+    assert failure.may_pass
+    assert str(failure) == "masks@pool: `dvc push` failed:\nno room"
 
 
 def test_a_failure_is_told_from_its_error_on_however_long():
     script = "seq 1000 1050; echo error: dark; seq 100 150; exit 1"
     with pytest.raises(StageFailed) as failed:
         list(run(["sh", "-c", script], 1, {}))
-    assert str(failed.value).splitlines()[1:] == ["error: dark", *map(str, range(100, 151))]
+    assert failed.value.command == f"sh -c {script}"
+    assert failed.value.text.splitlines() == ["error: dark", *map(str, range(100, 151))]
     with pytest.raises(StageFailed) as failed:
         list(run(["sh", "-c", "seq 100 150; exit 1"], 1, {}))
-    assert str(failed.value).splitlines()[1:] == [*map(str, range(131, 151))]
+    assert failed.value.text.splitlines() == [*map(str, range(131, 151))]
 
 
 def test_what_may_pass_is_tried_again(toy):
@@ -119,7 +134,7 @@ def test_stages_that_need_not_wait_run_side_by_side(toy):
 def test_a_stage_that_takes_too_long_is_stopped(toy):
     Path("dvc.yaml").write_text("stages:\n  slow:\n    cmd: echo $$ > pid && sleep 60\n")
     failed = motive_pipeline(stage_hours=0.001, return_state=True)
-    with pytest.raises(StageFailed, match=r"slow.*took longer than 0\.001 hours: raise .*stage_hours"):
+    with pytest.raises(StageFailed, match=r"(?s)slow.*took longer than 0\.001 hours: raise .*stage_hours"):
         failed.result()
     assert gone(int(Path("pid").read_text()))
 
@@ -137,25 +152,78 @@ def test_a_folder_that_is_not_there_is_told_before_anything_runs(toy, chosen, to
     assert not Path("first.txt").exists()
 
 
-def test_what_a_run_chooses_is_in_params_while_it_runs_and_not_longer(toy):
-    Path("dvc.yaml").write_text(TOY.replace("cat source.txt", "cp params.yaml seen.yaml; cat source.txt"))
-    before = Path("params.yaml").read_bytes()
-    assert motive_pipeline(strategy="random", fraction=0.25, seed=3, return_state=True).is_completed()
-    assert Path("params.yaml").read_bytes() == before
-    seen = load_params(Path("seen.yaml"))
-    assert (seen.curation.strategy, seen.curation.fraction, seen.curation.seed) == ("random", 0.25, 3)
-    assert Path("seen.yaml").read_text().count("#") == before.decode().count("#"), "comments are kept"
+@pytest.fixture
+def chosen(toy) -> Path:
+    """A toy whose first stage reads a parameter that flows choose, and whose source nobody keeps."""
+    text = TOY.replace("cat source.txt >", "cat source.txt params.yaml >")
+    text = text.replace("deps: [source.txt]", "deps: [source.txt, loose]\n    params: [curation, clips]")
+    Path("dvc.yaml").write_text(text)
+    Path(".gitignore").write_text("/first.txt\n/middle.txt\n/last.txt\n/.motive\n/loose\n")
+    Path("loose").mkdir()
+    Path("loose/clip.txt").write_text("a clip")
+    commit(toy)
+    return toy
 
 
-def test_params_that_a_killed_run_left_changed_are_put_back(toy):
+def seen(name: str) -> Params:
+    """The parameters with which an experiment's first stage ran."""
+    out = Path(f"{name}.yaml")
+    [*dvc("get", ".", "first.txt", "--rev", name, "--out", str(out))]
+    out.write_text(out.read_text().removeprefix("motion\n"))
+    return load_params(out)
+
+
+def test_what_a_run_chooses_reaches_dvc_and_changes_nothing_here(chosen):
+    assert motive_pipeline(return_state=True).is_completed()
+    mine = Path("params.yaml").read_text() + "# a note that is not committed\n"
+    Path("params.yaml").write_text(mine)
+    here = Path("last.txt").read_text()
+    lock = Path("dvc.lock").read_text()
+    queries = chosen / "a folder's, = clips"
+    queries.mkdir()
+    state = motive_pipeline(
+        strategy="random", fraction=0.25, seed=3, queries=queries.name, experiment="mine", return_state=True
+    )
+    assert state.is_completed(), state.message
+    assert state.message == "3 stages are up to date, 3 of them ran"
+    params = seen("mine")
+    assert (params.curation.strategy, params.curation.fraction, params.curation.seed) == ("random", 0.25, 3)
+    assert params.clips.source["queries"] == queries.name
+    assert Path("params.yaml").read_text() == mine
+    assert Path("last.txt").read_text() == here
+    assert Path("dvc.lock").read_text() == lock
+
+
+def test_an_experiment_is_replaced_by_the_next_of_its_name(chosen):
+    for seed in (1, 2):
+        assert motive_pipeline(seed=seed, experiment="mine", return_state=True).is_completed()
+    assert [*dvc("exp", "list", "--name-only")] == ["mine"]
+    assert seen("mine").curation.seed == 2
+
+
+def test_a_failing_stage_of_an_experiment_is_named(chosen):
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(text.replace("cat middle.txt >", "echo too dark; exit 1; cat middle.txt >"))
     before = Path("params.yaml").read_bytes()
-    killed = "import os; from flows.checkout import changed; os.chdir({!r})\n"
-    killed += "with changed({{'curation.seed': 7}}): os.kill(os.getpid(), 9)"
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    subprocess.run([sys.executable, "-c", killed.format(str(toy))], env=env, check=False)
-    assert load_params(Path("params.yaml")).curation.seed == 7
-    checkout.restore()
+    failed = motive_pipeline(strategy="random", return_state=True)
+    with pytest.raises(StageFailed) as failure:
+        failed.result()
+    assert failure.value.stage == "last"
+    assert "too dark" in failure.value.text
     assert Path("params.yaml").read_bytes() == before
+    assert not Path("first.txt").exists()
+
+
+def test_a_copy_of_the_project_goes_on_with_the_projects_work(tmp_path, monkeypatch):
+    twin = tmp_path / ".dvc/tmp/exps/standalone/one"
+    twin.mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for folder in (twin, tmp_path, twin):
+        monkeypatch.chdir(folder)
+        share_work()
+    (twin / ".motive/half-done").touch()
+    assert (tmp_path / ".motive/half-done").exists()
+    assert not (tmp_path / ".motive").is_symlink()
 
 
 def test_a_run_that_was_killed_is_told_to_prefect_by_the_next(toy):
@@ -237,7 +305,7 @@ def test_an_experiment_is_kept_where_git_knows_nobody(toy, monkeypatch):
     motive_pipeline(experiment="mine")
     assert [*dvc("exp", "list", "--name-only")] == ["mine"]
     subprocess.run(["git", "config", "user.email", "user@example.com"], check=True)
-    assert pipeline.signature() == {}
+    assert signature() == {}
 
 
 # ---- every night

@@ -91,9 +91,10 @@ def _run(
     if split and split[0] not in params.clips.source:
         raise ValueError(f"split {split[0]!r}: allowed: {' | '.join(params.clips.source)} (clips.source)")
     from motive.recording.system import sampled
-    from motive.stages import run_stage
+    from motive.stages import run_stage, share_work
     from motive.store.files import alone
 
+    share_work()
     # A second run would pay for the same clips again. Fine-tuning is several processes by itself.
     lock = alone(f"{stage} {split[0]}") if split else nullcontext()
     with lock, sampled("@".join((stage, *split)), params):

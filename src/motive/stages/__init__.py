@@ -1,6 +1,8 @@
 """The stages of dvc.yaml, each with a `run` that names the sections of params.yaml it is given."""
 
 import inspect
+import os
+from pathlib import Path
 from types import ModuleType
 
 from motive.params import Params
@@ -16,6 +18,15 @@ def run_stage(stage: ModuleType, params: Params, *split: str) -> None:
         stage.run(*split, params)
         return
     stage.run(*split, **{name: section(params, name) for name in wanted})
+
+
+def share_work() -> None:
+    """In the copy that `dvc exp run --temp` makes, go on with what the project has done so far."""
+    project = Path(os.environ.get("DVC_ROOT", "")).absolute()  # DVC names the project, in the copy too
+    here = Path(".motive")
+    if Path.cwd().is_relative_to(project / ".dvc/tmp") and not here.exists():
+        (project / here).mkdir(exist_ok=True)
+        here.symlink_to(project / here)
 
 
 def section(params: Params, name: str) -> object:
