@@ -1,4 +1,4 @@
-# make repro   the whole river on the shipped default world: environment, data, `dvc repro`
+# make repro   the whole pipeline on the shipped default world: environment, data, `dvc repro`
 # make test    everything a change must pass
 # make test-e2e  of these, the tests with real servers alone
 # make ui      the results in MLflow's pages, on this machine only
@@ -54,7 +54,7 @@ worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MOTIVE_PROJECT := $(CURDIR)
 worker: .venv
 	python -m flows.ready
-	prefect --no-prompt deploy --all
+	python -m flows.deploy
 	prefect worker start --pool motive
 
 # The stamp is written last, so that an interrupted installation is not taken for a finished one. Bytecode is compiled

@@ -144,7 +144,7 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
         )
         env |= {"PREFECT_API_URL": api, "MOTIVE_PROJECT": str(folder)}
         make_project(folder, address, env, num_pool)
-        for command in (["python", "-m", "flows.ready"], ["prefect", "--no-prompt", "deploy", "--all"]):
+        for command in (["python", "-m", "flows.ready"], ["python", "-m", "flows.deploy"]):
             subprocess.run([BIN / command[0], *command[1:]], cwd=folder, env=env, check=True)
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))

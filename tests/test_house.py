@@ -1,7 +1,9 @@
 """The house holds together: one name in five places, and a pipeline that DVC can read."""
 
+import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,15 @@ def test_a_stage_depends_on_its_own_parameters_and_on_none_that_is_missing(name)
         for part in key.split("."):
             assert part in value, f"{name} depends on {key}, which params.yaml does not have"
             value = value[part]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_stage_is_given_the_sections_that_dvc_yaml_declares_and_no_other(name):
+    """One that it reads undeclared would leave stale results behind."""
+    given = set(inspect.signature(import_module(f"motive.stages.{name}").run).parameters)
+    if "params" in given:
+        pytest.skip("it takes all parameters")
+    assert given - {"split", "machine"} == {key.replace(".", "_") for key in names(TEMPLATES[name])}
 
 
 def test_all_profiles_have_the_keys_of_params_yaml():

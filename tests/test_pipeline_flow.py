@@ -13,6 +13,8 @@ from uuid import uuid4
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
@@ -374,3 +376,30 @@ def test_what_could_not_be_pushed_is_pushed_the_next_time(toy, tmp_path_factory,
     assert len([*remote.rglob("*")]) > 3
     assert not UNPUSHED.exists()
     assert nightly(return_state=True).message == "nothing changed"
+
+
+# ---- deployments
+
+
+def test_what_is_paused_in_prefect_stays_paused_after_the_next_deploy(toy):
+    shutil.copytree(ROOT / "flows", "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", "prefect.yaml")
+    env = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "MOTIVE_PROJECT": str(toy)}
+    env["PYTHONPATH"] = f"{toy}{os.pathsep}{ROOT / 'src'}"
+
+    def deploy() -> DeploymentResponse:
+        for module in ("flows.ready", "flows.deploy"):
+            subprocess.run([sys.executable, "-m", module], env=env, check=True)
+        return client.read_deployment_by_name("nightly/nightly")
+
+    with get_client(sync_client=True) as client:
+        first = deploy()
+        assert [schedule.active for schedule in first.schedules] == [True]
+        client.update_deployment_schedule(first.id, first.schedules[0].id, active=False)
+        assert [schedule.active for schedule in deploy().schedules] == [False]
+        text = Path("prefect.yaml").read_text()
+        Path("prefect.yaml").write_text(text.replace("0 2 * * *", "0 3 * * *"))
+        moved = deploy()
+        assert [schedule.active for schedule in moved.schedules] == [False]
+        client.update_deployment_schedule(first.id, moved.schedules[0].id, active=True)
+        assert [schedule.active for schedule in deploy().schedules] == [True]

@@ -1,12 +1,15 @@
 """What a field of a pydantic model takes, in words: for the table of `motive params` and for errors."""
 
+import difflib
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 TYPES = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+RENAMED = {"track": "record"}  # keys of earlier versions
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -45,3 +48,48 @@ def _limits(metadata: list[Any]) -> list[str]:
     if any(getattr(limit, "min_length", None) for limit in metadata):
         limits.append("(not empty)")
     return limits
+
+
+# ---- errors
+
+
+def wrong_key(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One error of pydantic's, as `key is value: what is allowed`."""
+    keys = [str(key) for key in error["loc"] if key != "[key]"]
+    where = ".".join(keys)
+    given = error["input"]
+    if where in RENAMED:
+        return f"{where} is called {RENAMED[where]} now: rename it"
+    if error["type"] == "extra_forbidden":
+        names = list(_section(keys[:-1], model).model_fields)
+        near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(names)}"
+        return f"{where} is unknown: {hint}"
+    if error["type"] == "missing":
+        return f"{where} is missing: {allowed(_field(keys, model))}"
+    if not keys:
+        ours = error["type"] == "value_error"  # of _agree
+        return (
+            error["msg"].removeprefix("Value error, ") if ours else "has no keys: see params.yaml as it ships"
+        )
+    wanted = allowed(_field(keys, model))
+    near = difflib.get_close_matches(str(given), wanted.split(" | "), n=1)
+    return f"{where} is {given!r}: allowed: {wanted}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def _section(keys: list[str], model: type[BaseModel]) -> type[BaseModel]:
+    section: Any = model
+    for key in keys:
+        section = section.model_fields[key].annotation
+    return section
+
+
+def _field(keys: list[str], model: type[BaseModel]) -> FieldInfo:
+    """The field at or above a key path (an item of a list has its list's)."""
+    section: Any = model
+    for key in keys:
+        field = section.model_fields[key]
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            break
+    return field

@@ -3,16 +3,13 @@
 No key has a default here: its value stands in params.yaml and nowhere else.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from motive.allowed import Words, allowed
+from motive.allowed import Words, allowed, wrong_key
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -30,9 +27,6 @@ Address = Annotated[
 ]
 
 
-RENAMED = {"track": "record"}  # keys of earlier versions
-
-
 class Section(BaseModel):
     """A group of keys; strict: "3" is no number and 1.5 no count (a whole number does for a fraction)."""
 
@@ -45,12 +39,12 @@ class Shards(Section):
 
 class Model(Section):
     path: Text = Field(description="a diffusers folder or a hub id")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="number type of the transformer")
-    device: Device = Field(description="cpu, cuda, or one card: cuda:0")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="dtype of the transformer")
+    device: Device = Field(description="cpu, cuda, or one GPU: cuda:0")
 
 
 class Clips(Section):
-    source: dict[Split, Text] = Field(description="part -> its folder of clips; pool and queries are needed")
+    source: dict[Split, Text] = Field(description="split -> its folder of clips; pool and queries are needed")
     num_frames: int = Field(ge=2, description="every clip becomes this many frames")
     fps: Positive = Field(description="... at this rate")
     height: Count = Field(description="pixels; scaled to cover height x width, cropped in the centre")
@@ -59,7 +53,7 @@ class Clips(Section):
         description="window: the first num_frames/fps seconds; stretch: the whole clip, evenly"
     )
     cut: Literal["whole", "shots"] = Field(
-        description="whole: a file is a clip; shots: a film is as many clips as fit between its cuts"
+        description="whole: a file is a clip; shots: a video is as many clips as fit between its cuts"
     )
     cut_threshold: Positive = Field(
         description="a cut differs this many times more than the frames around it (cut: shots)"
@@ -85,7 +79,7 @@ class OpticalFlow(Section):
     preset: Literal["ultrafast", "fast", "medium"] = Field(description="for dis: speed against accuracy")
     weights: str = Field(description="for raft, alltracker: a file, or owner/name/file on the hub")
     repository: str = Field(description="for alltracker: a clone of its code that you trust")
-    device: Device = Field(description="for raft, alltracker: cpu, cuda, or one card: cuda:0")
+    device: Device = Field(description="for raft, alltracker: cpu, cuda, or one GPU: cuda:0")
     stride: Count = Field(description="vectors are kept on a grid this many times smaller than the frame")
 
 
@@ -118,9 +112,9 @@ class Sketches(Section):
     dim: Count = Field(description="numbers in a sketch, a power of two")
     projection_seed: Seed = Field(description="of the random projection")
     storage: Literal["float32", "float16", "int8", "bit"] = Field(
-        description="number type of the pool's sketches; queries have float32"
+        description="dtype of the pool's sketches; queries have float32"
     )
-    segments: Count = Field(description="parts of a clip that are told apart; each costs a backward pass")
+    segments: Count = Field(description="stretches of a clip that are told apart; each costs a backward pass")
 
 
 class Attribution(Section):
@@ -135,7 +129,7 @@ class Attribution(Section):
 
 
 class Curation(Section):
-    strategy: Strategy = Field(description="who chooses; drop_worst: all but the worst teachers")
+    strategy: Strategy = Field(description="who chooses; drop_worst: all but the most harmful clips")
     fraction: Fraction = Field(description="of the pool that is chosen (drop_worst: left out)")
     seed: Seed = Field(description="for strategy random")
 
@@ -150,7 +144,7 @@ class Finetuning(Section):
     weight_decay: float = Field(ge=0, description="of AdamW")
     max_grad_norm: Positive = Field(description="gradients are clipped to this norm")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
-        description="number type of the computation (accelerate)"
+        description="dtype of the computation (accelerate)"
     )
     gradient_checkpointing: bool = Field(description="less memory, a third more time")
     checkpointing_steps: Count = Field(description="steps between checkpoints: what a killed run may lose")
@@ -158,7 +152,7 @@ class Finetuning(Section):
 
 
 class Evaluation(Section):
-    clips: Text = Field(description="the part of clips.source that the loss is measured on")
+    clips: Text = Field(description="the split of clips.source that the loss is measured on")
     sigmas: tuple[Sigma, ...] = Field(min_length=1, strict=False, description="noise levels of the loss grid")
     noise_seeds: tuple[Seed, ...] = Field(min_length=1, strict=False, description="noises of the loss grid")
     prompts: Text = Field(description="a text file, one prompt a line")
@@ -212,26 +206,35 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Params":
-        parts, clips, stride = self.clips.source, self.clips, self.optical_flow.stride
-        if missing := [part for part in ("pool", "queries") if part not in parts]:
-            found = ", ".join(parts) or "nothing"
-            raise ValueError(f"clips.source has {found}: missing {' and '.join(missing)}")
-        if self.evaluation.clips not in parts:
-            allowed = f"{' | '.join(parts)} (clips.source)"
+        splits = self.clips.source
+        missing = [split for split in ("pool", "queries") if split not in splits]
+        if missing:
+            present = ", ".join(splits) or "nothing"
+            raise ValueError(f"clips.source has {present}: missing {' and '.join(missing)}")
+        if self.evaluation.clips not in splits:
+            allowed = f"{' | '.join(splits)} (clips.source)"
             raise ValueError(f"evaluation.clips is {self.evaluation.clips!r}: allowed: {allowed}")
-        if clips.height % stride or clips.width % stride:
-            size = f"clips.height {clips.height} and clips.width {clips.width}"
-            raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
-        if (dim := self.sketches.dim) < 8 or dim & (dim - 1):
-            raise ValueError(f"sketches.dim is {dim}: must be a power of two, at least 8")
-        if (segments := self.sketches.segments) > 1 and self.sketches.storage == "bit":
-            wanted = "set sketches.storage to float16: the signs of parts don't add up to those of their clip"
-            raise ValueError(f"sketches.segments is {segments} and sketches.storage bit: {wanted}")
+        self._sizes_fit()
         self._tracker_has_all()
         if "@" in self.record.uri.partition("//")[2].partition("/")[0]:
             where = "leave it empty and set MLFLOW_TRACKING_URI in the environment"
             raise ValueError(f"record.uri has a user or a password in it, which MLflow would record: {where}")
         return self
+
+    def _sizes_fit(self) -> None:
+        clips = self.clips
+        sketches = self.sketches
+        stride = self.optical_flow.stride
+        if clips.height % stride or clips.width % stride:
+            size = f"clips.height {clips.height} and clips.width {clips.width}"
+            raise ValueError(f"optical_flow.stride is {stride}: must divide {size}")
+        if sketches.dim < 8 or sketches.dim & (sketches.dim - 1):
+            raise ValueError(f"sketches.dim is {sketches.dim}: must be a power of two, at least 8")
+        if sketches.segments > 1 and sketches.storage == "bit":
+            wanted = (
+                "set sketches.storage to float16: the signs of segments don't add up to those of their clip"
+            )
+            raise ValueError(f"sketches.segments is {sketches.segments} and sketches.storage bit: {wanted}")
 
     def _tracker_has_all(self) -> None:
         flow = self.optical_flow
@@ -261,7 +264,7 @@ def load_params(path: Path = Path("params.yaml"), changes: Mapping[str, Any] = {
         details = error.errors()
         inner = {detail["loc"][:-1] for detail in details}  # a list is not wrong beside its items
         lines = [
-            f"{path}: {_line(detail)}"
+            f"{path}: {wrong_key(detail, Params)}"
             for detail in details
             if not detail["loc"] or detail["loc"] not in inner
         ]
@@ -305,44 +308,3 @@ def explain(params: Section, prefix: str = "") -> Iterator[Row]:
             yield from explain(value, f"{prefix}{name}.")
         else:
             yield Row(f"{prefix}{name}", allowed(field), value, field.description or "")
-
-
-def _line(error: ErrorDetails) -> str:
-    """One error of pydantic's, as `key is value: what is allowed`."""
-    keys = [str(key) for key in error["loc"] if key != "[key]"]
-    where, given = ".".join(keys), error["input"]
-    if where in RENAMED:
-        return f"{where} is called {RENAMED[where]} now: rename it"
-    if error["type"] == "extra_forbidden":
-        known = list(_section(keys[:-1]).model_fields)
-        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(known)}"
-        return f"{where} is unknown: {hint}"
-    if error["type"] == "missing":
-        return f"{where} is missing: {allowed(_field(keys))}"
-    if not keys:
-        ours = error["type"] == "value_error"  # of _agree
-        return (
-            error["msg"].removeprefix("Value error, ") if ours else "has no keys: see params.yaml as it ships"
-        )
-    wanted = allowed(_field(keys))
-    near = difflib.get_close_matches(str(given), wanted.split(" | "), n=1)
-    return f"{where} is {given!r}: allowed: {wanted}" + (f" (did you mean {near[0]}?)" if near else "")
-
-
-def _section(keys: list[str]) -> type[Section]:
-    section: Any = Params
-    for key in keys:
-        section = section.model_fields[key].annotation
-    return section
-
-
-def _field(keys: list[str]) -> FieldInfo:
-    """The field at or above a key path (an item of a list has its list's)."""
-    section: Any = Params
-    for key in keys:
-        field = section.model_fields[key]
-        section = field.annotation
-        if not (isinstance(section, type) and issubclass(section, Section)):
-            break
-    return field
