@@ -19,12 +19,12 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
+from motive.clips.ranking import ranked, read_ranking, trainable
 from motive.maths.statistics import crossed_bootstrap_interval
 from motive.models.tuned import Model, base_model, tuned_model
 from motive.params import Params, load_params
 from motive.stages import evaluation, finetuning
-from motive.stages.curation import STRATEGIES, num_wanted, trainable
-from motive.store.files import read_table
+from motive.stages.curation import STRATEGIES, num_wanted
 from motive.workers.missing import make_missing
 
 WORK = Path(".motive/benchmarks/selection")
@@ -97,8 +97,8 @@ def measure(params: Params, strategies: list[str], seeds: range, limit: int | No
 
 def choose(params: Params, strategy: str, seed: int) -> list[str]:
     """The pool clips that the curation stage would choose; `MOVING` draws from those with influence."""
-    ranking: Any = read_table(Path("data/attribution/ranking.parquet"))
-    usable = trainable(ranking[ranking["ok"]] if strategy == MOVING else ranking)
+    ranking = read_ranking()
+    usable = trainable(ranked(ranking) if strategy == MOVING else ranking)
     strategy = RANDOM if strategy == MOVING else strategy
     curation = params.curation.model_copy(update={"strategy": strategy, "seed": seed})
     chosen = STRATEGIES[strategy](usable, curation).head(num_wanted(curation.fraction, len(ranking)))

@@ -40,7 +40,7 @@ RANKING = pd.DataFrame(
         "rank": range(4),
         "votes": [5, 2, 0, 0],
         "influence": [0.4, 1.0002, -0.2, np.nan],
-        "ok": [True, True, True, False],
+        "status": ["ok", "ok", "ok", "still"],
         "reason": "",
     }
 )

@@ -32,7 +32,7 @@ def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> 
         write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats | {"own_motion": 2.0}))
         write(data / part / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
         write(data / part / "masks/overlay.png", b"png")
-    ranking = {"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "ok": True}
+    ranking = {"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "status": "ok"}
     ranking["influence"] = [-0.1, 0.0, 0.1, 0.2]
     write(data / "attribution/ranking.parquet", pd.DataFrame(ranking))
     write(data / "curation/subset.parquet", pd.DataFrame({"clip_id": ["dd"], "rank": [0], "why": [strategy]}))

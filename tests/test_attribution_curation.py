@@ -14,8 +14,7 @@ from safetensors import safe_open
 from torch.nn.functional import normalize
 
 from motive.checks import CheckFailed
-from motive.clips.table import STILL
-from motive.stages import attribution, curation
+from motive.stages import attribution, curation, run_stage
 from motive.stages.attribution import choose_voters
 from motive.stages.curation import num_wanted
 from motive.store.files import read_table
@@ -64,7 +63,7 @@ def ranking() -> pd.DataFrame:
 
 
 def subset(**changes) -> pd.DataFrame:
-    curation.run(small_params(curation=changes))
+    run_stage(curation, small_params(curation=changes))
     return read_table(SUBSET)
 
 
@@ -73,7 +72,7 @@ def subset(**changes) -> pd.DataFrame:
 
 def test_a_specialist_ranks_its_motion_first_and_a_generalist_hears_all(pool):
     for motion, num_queries in (("roll", 2), ("spin", 1), ("all", 4)):
-        attribution.run(small_params(attribution={"motion": motion, "percentile": 60.0}))
+        run_stage(attribution, small_params(attribution={"motion": motion, "percentile": 60.0}))
         summary = json.loads(Path("data/attribution/attribution.json").read_text())
         assert (summary["num_pool"], summary["num_queries"]) == (9, num_queries)
         best = [pool[one] for one in ranking()["clip_id"][:3]]
@@ -83,7 +82,7 @@ def test_a_specialist_ranks_its_motion_first_and_a_generalist_hears_all(pool):
 
 
 def test_the_influence_file_says_which_rows_and_columns_it_has(pool):
-    attribution.run(small_params(attribution={"motion": "spin"}))
+    run_stage(attribution, small_params(attribution={"motion": "spin"}))
     with safe_open("data/attribution/influence.safetensors", "pt") as file:
         names, matrix, ok = (
             json.loads(file.metadata()["motive"]),
@@ -108,13 +107,15 @@ def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(
     write_chunk(RECIPE, clips, {ids[2]: Failure("not_finite", "the gradient is not finite")})
     publish(RECIPE, ids, 2, Path("data/pool/sketches"))
     write_sketches("queries", ["roll"])
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     table = ranking().set_index("clip_id")
-    assert table["ok"].tolist() == [True] * 3 + [False] * 3
+    assert table["status"].tolist()[:3] == ["ok"] * 3
+    assert table.loc[ids[:3], "status"].tolist() == ["still", "failed", "failed"]
     assert set(table.index[3:]) == set(ids[:3])
     assert all(table.loc[ids[:3], "influence"].isna())
     assert table.loc[ids[2], "reason"] == "sketches: the gradient is not finite"
     assert "nothing moves" in table.loc[ids[0], "reason"]
+    assert "not finite" in table.loc[ids[1], "reason"]
     assert not any(table["reason"][:3])
 
 
@@ -127,7 +128,7 @@ def test_segments_add_up_to_the_ranking_which_names_the_one_that_adds_most(pool)
     told = SAME | {"segments": 2, "time_stride": 4}
     write_stage("pool", Recipe("sketches", 1, told, {"latents": "abc"}), of)
     write_sketches("queries", ["roll", "spin"], Recipe("sketches", 1, told, {"latents": "abc"}))
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     parts, table = read_table(Path("data/attribution/segments.parquet")), ranking().set_index("clip_id")
     added: Any = parts.groupby("clip_id")["influence"].sum()
     assert (added - table["influence"]).abs().max() < 2e-3
@@ -141,7 +142,7 @@ def test_segments_add_up_to_the_ranking_which_names_the_one_that_adds_most(pool)
 
 def test_the_same_input_gives_the_same_bytes(pool):
     def written():
-        attribution.run(small_params())
+        run_stage(attribution, small_params())
         return {path.name: path.read_bytes() for path in Path("data/attribution").iterdir()}
 
     names = {
@@ -160,7 +161,7 @@ def test_the_same_input_gives_the_same_bytes(pool):
 
 
 def test_best_and_worst_have_their_motion_on_top(pool):
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     table = read_table(Path("data/attribution/best_and_worst.parquet"))
     assert list(table.columns) == ["motion", "clip_id", "rank", "influence"]
     for motion, rows in table.groupby("motion"):
@@ -168,6 +169,27 @@ def test_best_and_worst_have_their_motion_on_top(pool):
     picture = cv2.imread("data/attribution/best_and_worst.png")
     assert picture is not None
     assert picture.shape[0] > 3 * 64
+
+
+def test_a_video_that_is_gone_costs_its_image_and_nothing_else(pool, caplog):
+    run_stage(attribution, small_params())
+    whole = {path.name: path.read_bytes() for path in Path("data/attribution").glob("*.*")}
+    clips = read_table(Path("data/queries/clips/clips.parquet"))
+    (Path(clips["source"][0]) / clips["video"][0]).unlink()
+    caplog.clear()
+    run_stage(attribution, small_params())
+    left = {path.name: path.read_bytes() for path in Path("data/attribution").glob("*.*")}
+    assert "best_and_worst.png is not drawn" in caplog.text
+    assert whole.keys() - left.keys() == {"best_and_worst.png"}
+    assert all(left[name] == whole[name] for name in left)
+
+
+@pytest.mark.parametrize("stage", ["optical_flow", "latents"])
+def test_what_dvc_does_not_declare_is_not_read(pool, stage):
+    failures = Path("data/pool") / stage / "failures.parquet"
+    failures.parent.mkdir(parents=True, exist_ok=True)
+    failures.write_text("no table")
+    run_stage(attribution, small_params())
 
 
 @pytest.mark.parametrize(
@@ -184,7 +206,7 @@ def test_best_and_worst_have_their_motion_on_top(pool):
 def test_sketches_made_in_different_ways_are_refused(pool, other, differs):
     write_sketches("queries", ["roll"], other)
     with pytest.raises(ValueError, match=differs):
-        attribution.run(small_params())
+        run_stage(attribution, small_params())
 
 
 def test_an_unknown_motion_is_refused_with_the_known_ones():
@@ -196,7 +218,7 @@ def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
     ids = write_part_of_clips("queries", ["roll", "spin"])
     clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(n == 0)} for n, one in enumerate(ids)}
     write_stage("queries", Recipe("sketches", 1, SAME, {"latents": "abc"}), clips)
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     assert json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"] == 1
     assert ids[1] in caplog.text
 
@@ -213,7 +235,7 @@ def test_where_no_clip_is_ok_nothing_is_ranked(pool, part, why):
         write_chunk(RECIPE, {}, dict.fromkeys(ids, Failure("unreadable", "masks: torn")))
     publish(RECIPE, ids, 4, Path("data") / part / "sketches")
     with pytest.raises(ValueError, match=f"data/{part}/sketches: no sketch is ok; .* does anything move"):
-        attribution.run(small_params())
+        run_stage(attribution, small_params())
 
 
 # ---- curation
@@ -222,13 +244,14 @@ def test_where_no_clip_is_ok_nothing_is_ranked(pool, part, why):
 @pytest.fixture
 def ranked(pool):
     """A project with its ranking and masks, the last clip still; returns the pool's ids in row order."""
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     ids = list(pool)
     write_masks("pool", {one: torch.full((2, 4, 4), n / 10) for n, one in enumerate(ids)})
     table = ranking()
-    table.loc[table["clip_id"] == ids[-1], ["ok", "reason"]] = False, "latents: truncated"
-    table.loc[table["clip_id"] == ids[-2], ["ok", "reason"]] = False, STILL
-    table.sort_values(["ok", "rank"], ascending=[False, True]).assign(rank=range(9)).to_parquet(RANKING)
+    table.loc[table["clip_id"] == ids[-1], ["status", "reason"]] = "failed", "latents: truncated"
+    table.loc[table["clip_id"] == ids[-2], "status"] = "still"
+    table["last"] = table["status"] != "ok"
+    table.sort_values(["last", "rank"]).drop(columns="last").assign(rank=range(9)).to_parquet(RANKING)
     return ids
 
 
@@ -262,7 +285,7 @@ def test_random_is_drawn_by_its_seed_and_later_clips_disturb_nothing(ranked):
     assert subset(strategy="random", fraction=0.8, seed=1)["clip_id"].tolist() == drawn[1]
     assert len({tuple(order) for order in drawn.values()}) == 4
     table = ranking()
-    table.loc[table["clip_id"] == drawn[1][2], "ok"] = False  # as if it had not been there
+    table.loc[table["clip_id"] == drawn[1][2], "status"] = "failed"  # as if it had not been there
     table.to_parquet(RANKING)
     fewer = subset(strategy="random", fraction=0.7, seed=1)["clip_id"].tolist()
     assert fewer == [one for one in drawn[1] if one != drawn[1][2]][: len(fewer)]
@@ -274,6 +297,19 @@ def test_all_strategies_have_one_contract(ranked):
         assert list(chosen.columns) == ["clip_id", "rank", "why"]
         assert chosen["rank"].tolist() == list(range(len(chosen)))
         assert set(chosen["clip_id"]) <= set(ranked[:-1])
+
+
+def test_a_ranking_of_an_earlier_version_is_refused_with_what_to_run(ranked):
+    table = ranking()
+    table.assign(ok=table["status"] == "ok").drop(columns="status").to_parquet(RANKING)
+    with pytest.raises(ValueError, match=r"no column `status`: run `dvc repro --force"):
+        subset(fraction=0.3)
+
+
+def test_a_reason_is_for_people_only(ranked):
+    before = subset(strategy="full")
+    ranking().assign(reason="anything").to_parquet(RANKING)
+    pd.testing.assert_frame_equal(subset(strategy="full"), before)
 
 
 def test_more_than_there_is_stops_with_advice(ranked):
@@ -290,7 +326,7 @@ def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
 
 
 def test_drop_worst_leaves_out_the_worst_teachers_only(pool):
-    attribution.run(small_params())
+    run_stage(attribution, small_params())
     chosen = set(subset(strategy="drop_worst", fraction=0.34)["clip_id"])
     table = ranking()
     assert len(chosen) == 9 - 4

@@ -266,14 +266,14 @@ def test_where_the_streams_meet_the_tables_are_as_written(grown):
     ids, queries = clip_ids("pool"), clip_ids("queries")
     ranking = pd.read_parquet("data/attribution/ranking.parquet")
     assert list(ranking)[:3] == ["clip_id", "rank", "votes"]
-    assert list(ranking)[5:] == ["influence", "influence_low", "influence_high", "ok", "reason"]
+    assert list(ranking)[5:] == ["influence", "influence_low", "influence_high", "status", "reason"]
     assert sorted(ranking["rank_against"]) == list(range(len(ids)))
-    inside = ranking[ranking["ok"]]
+    inside = ranking[ranking["status"] == "ok"]
     ordered = np.asarray(inside[["influence_low", "influence", "influence_high"]])
     assert (np.diff(ordered, axis=1) >= 0).all()
     assert sorted(ranking["clip_id"]) == ids
     assert sorted(ranking["rank"]) == list(range(len(ids)))
-    assert [reason == "" for reason in ranking["reason"]] == ranking["ok"].tolist()
+    assert [reason == "" for reason in ranking["reason"]] == (ranking["status"] == "ok").tolist()
     with safe_open("data/attribution/influence.safetensors", "pt") as file:
         names = json.loads(file.metadata()["motive"])
         influence = file.get_slice("influence")
@@ -300,7 +300,7 @@ def test_a_pool_clip_asked_as_a_new_video_is_its_own_best_teacher(grown, tmp_pat
     assert found["clip_id"].iloc[0] == best["clip_id"]
     assert found["influence"].iloc[0] == pytest.approx((2 / np.pi) ** 0.5, abs=0.05)  # with its own signs
     assert found["influence"].iloc[1] < found["influence"].iloc[0]
-    assert sorted(found["clip_id"]) == sorted(ranking.loc[ranking["ok"], "clip_id"])
+    assert sorted(found["clip_id"]) == sorted(ranking.loc[ranking["status"] == "ok", "clip_id"])
     assert np.std(np.asarray(cv2.imread(str(tmp_path / "asked.png")))) > 10
 
 

@@ -10,7 +10,6 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import selection
-from motive.clips.table import STILL
 from motive.params import Params
 from motive.stages import evaluation
 from motive.store.files import write_table
@@ -39,8 +38,8 @@ def write_project() -> list[str]:
         write_masks(part, dict(zip(ids[part], weights, strict=True)))
     ranking = {"clip_id": ids["pool"][::-1], "rank": range(NUM_POOL), "votes": 1, "influence": 0.5}
     ranking |= {
-        "ok": [True] * (NUM_POOL - 2) + [False] * 2,
-        "reason": [""] * (NUM_POOL - 2) + [STILL, "lost"],
+        "status": ["ok"] * (NUM_POOL - 2) + ["still", "failed"],
+        "reason": [""] * (NUM_POOL - 2) + ["nothing moves", "lost"],
     }
     write_table(Path("data/attribution/ranking.parquet"), pd.DataFrame(ranking))
     Path("data/attribution/attribution.json").write_text('{"num_queries": 3}')

@@ -214,8 +214,8 @@ def query(
     params = load(context, device, dtype)
     import pandas as pd
 
+    from motive.clips.ranking import segment_of
     from motive.query import draw, query_pool
-    from motive.stages.attribution import segment_of
     from motive.store.files import write_table
 
     ranking = query_pool(video, caption, params)

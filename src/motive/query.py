@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from motive import per_clip
+from motive.clips.ranking import with_best_segment, words_of
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.images.motion import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
@@ -109,10 +110,8 @@ def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
     rows = rows[np.argsort(-values[rows], kind="stable")]
     table = pd.DataFrame({"rank": range(len(rows)), "influence": values[rows]})
     table["clip_id"] = pool["clip_id"].to_numpy()[rows]
-    table = attribution.with_best_segment(
-        table, attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
-    )
-    return table.merge(pool, on="clip_id", how="left")
+    segments = attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
+    return with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
 
 
 # ---- the image
@@ -133,7 +132,7 @@ def draw(table: pd.DataFrame, video: Path, caption: str, params: Params, out: Pa
 
 
 def _clip_strip(row: Any, clips: Clips) -> Strip:
-    return _strip(clip_path(row), clip_span(row), attribution.words_of(row), clips)
+    return _strip(clip_path(row), clip_span(row), words_of(row), clips)
 
 
 def _strip(path: Path, span: dict[str, Any], words: str, clips: Clips) -> Strip:

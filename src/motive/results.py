@@ -6,17 +6,8 @@ from pathlib import Path
 import pandas as pd
 from safetensors import safe_open
 
+from motive.clips.ranking import read_ranking as read_ranking
 from motive.store.files import read_table
-
-
-def read_ranking(root: Path = Path()) -> pd.DataFrame:
-    """Every pool clip of a project, the best first: `clip_id`, `rank`, `votes`, `influence`, and whether it
-    could be ranked.
-
-    Raises:
-        ValueError: attribution has not finished.
-    """
-    return read_table(root / "data/attribution/ranking.parquet")
 
 
 def read_influence(root: Path = Path()) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from motive.checks.great_expectations import FINITE, Expectation, Gate
+from motive.clips.ranking import OK, STATUSES
 from motive.clips.table import COLUMNS
 
 UNLIKELY = 0.01  # a chance below this is no chance
@@ -82,18 +83,18 @@ def sketches(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame
 def ranking(table: pd.DataFrame, *, pool: pd.DataFrame, num_queries: int) -> list[Gate]:
     """data/attribution/ranking.parquet: a permutation of the clip table `pool`, votes up to `num_queries`.
 
-    Influence may be null where not ok.
+    Influence may be null where `status` is not ok.
     """
     again = "run the attribution stage again; if it fails again, look at the sketches of these clips"
-    not_ok = table["ok"].eq(False) & table["influence"].isna()
-    table = table.assign(influence=table["influence"].mask(not_ok, 0.0))
+    without = table["status"].ne(OK) & table["influence"].isna()
+    table = table.assign(influence=table["influence"].mask(without, 0.0))
     expectations = [
         *_name("clip_id", again),
         _unique("rank", again),
         *_between("rank", 0, len(pool) - 1, again),
         *_between("votes", 0, num_queries, again),
         *_between("influence", -1 - SLACK, 1 + SLACK, again),
-        *_among("ok", FLAG, again),
+        *_among("status", list(STATUSES), again),
     ]
     return [_ledger(table, pool, set(), again), Gate(table, expectations)]
 
@@ -159,7 +160,7 @@ SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
     "masks": (masks, (*ARRAY, "min", "max", *STATS)),
     "latents": (arrays, ARRAY),
     "sketches": (sketches, (*ARRAY, "norm", "ok")),
-    "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "ok", "reason")),
+    "ranking": (ranking, ("clip_id", "rank", "votes", "influence", "status", "reason")),
     "subset": (subset, ("clip_id", "rank", "why")),
     "finetuning": (finetuning, ("step", "loss", "learning_rate")),
     "evaluation": (evaluation, ("metric", "value")),

@@ -27,10 +27,6 @@ STANDARD = {"num_frames", "fps", "height", "width", "resample"}  # of params: wh
 FAILURES = {"file": "str", "reason": "str"}
 
 
-# The `reason` in a ranking of a clip that could be trained on, but has no motion to attribute.
-STILL = "nothing moves in it but perhaps the camera: its motion-weighted gradient is zero"
-
-
 def clip_id(sha256: str, caption: str, span: tuple[float, float] | None = None) -> str:
     """The name of a clip: 16 hex digits of what it shows (and which part, in s) and what is said of it."""
     part = f" {span[0] * 1000:.0f}-{span[1] * 1000:.0f}" if span else ""

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from motive.clips.table import STILL, read_clips
+from motive.clips.ranking import ranked, read_ranking, trainable
+from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
-from motive.params import Curation, Params
-from motive.store.files import read_table, write_table
+from motive.params import Curation
+from motive.store.files import read_table, write_table, write_text
 
 log = logging.getLogger("motive")
 
@@ -21,19 +21,29 @@ OUT = Path("data/curation")
 Chosen = pd.DataFrame  # clip_id, why; the best first
 
 
-def run(params: Params) -> None:
+def run(*, curation: Curation) -> None:
     """Write `data/curation`: the chosen clips with the reason for each.
 
     Raises:
         ValueError: fewer clips are usable than `curation.fraction` asks for.
     """
-    curation, pool = params.curation, read_clips("pool")
-    ranking: Any = read_table(Path("data/attribution/ranking.parquet"))
+    pool = read_clips("pool")
+    ranking = read_ranking()
     usable = trainable(ranking)
-    part = num_wanted(curation.fraction, len(ranking))
-    count = {"full": len(usable), "drop_worst": max(1, len(usable) - part)}.get(curation.strategy, part)
-    subset = STRATEGIES[curation.strategy](usable, curation).head(count).reset_index(drop=True)
-    subset = pd.DataFrame({"clip_id": subset["clip_id"], "rank": range(len(subset)), "why": subset["why"]})
+    count = num_wanted(curation.fraction, len(ranking))
+    if curation.strategy == "full":
+        count = len(usable)
+    elif curation.strategy == "drop_worst":
+        count = max(1, len(usable) - count)
+
+    chosen = STRATEGIES[curation.strategy](usable, curation).head(count)
+    subset = pd.DataFrame(
+        {
+            "clip_id": chosen["clip_id"].to_numpy(),
+            "rank": range(len(chosen)),
+            "why": chosen["why"].to_numpy(),
+        }
+    )
     from motive.checks import check  # loads for seconds
 
     check("subset", subset, file=OUT / "subset.parquet", pool=pool, num_selected=count)
@@ -44,14 +54,15 @@ def run(params: Params) -> None:
         "num_usable": len(usable),
         "num_selected": len(subset),
     }
-    (OUT / "curation.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    _tell(subset, pool, summary)
-
-
-def trainable(ranking: pd.DataFrame) -> pd.DataFrame:
-    """The clips that could be trained on, the best first: still ones too, which influence alone refuses."""
-    usable: Any = ranking[ranking["ok"] | (ranking["reason"] == STILL)]
-    return usable.sort_values("rank")
+    write_text(OUT / "curation.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    log.info(
+        "curation: strategy %s chose %d of %d clips (%d usable)",
+        curation.strategy,
+        len(subset),
+        len(ranking),
+        len(usable),
+    )
+    _report(subset, pool)
 
 
 def num_wanted(fraction: float, num_pool: int) -> int:
@@ -64,12 +75,13 @@ def num_wanted(fraction: float, num_pool: int) -> int:
 
 def by_influence(usable: pd.DataFrame, curation: Curation) -> Chosen:
     """The ranking's own order; a clip without motion has no influence."""
-    usable = usable.loc[usable["ok"]]
+    usable = ranked(usable)
     num_queries = json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"]
-    pairs = zip(usable["votes"], usable["influence"], strict=True)
-    return usable.assign(
-        why=[f"{votes} of {num_queries} votes, influence {mean:.3f}" for votes, mean in pairs]
-    )
+    why = [
+        f"{votes} of {num_queries} votes, influence {mean:.3f}"
+        for votes, mean in zip(usable["votes"], usable["influence"], strict=True)
+    ]
+    return usable.assign(why=why)
 
 
 def at_random(usable: pd.DataFrame, curation: Curation) -> Chosen:
@@ -92,7 +104,7 @@ def everything(usable: pd.DataFrame, curation: Curation) -> Chosen:
 
 
 def without_the_worst(usable: pd.DataFrame, curation: Curation) -> Chosen:
-    """The worst teachers last; what has no influence harms nobody, and comes first."""
+    """The most harmful last; what has no influence harms nobody, and comes first."""
     return usable.assign(why="not among the worst").sort_values("rank_against", ascending=False)
 
 
@@ -105,18 +117,9 @@ STRATEGIES: dict[str, Callable[[pd.DataFrame, Curation], Chosen]] = {
 }
 
 
-def _tell(subset: pd.DataFrame, pool: pd.DataFrame, summary: dict) -> None:
+def _report(subset: pd.DataFrame, pool: pd.DataFrame) -> None:
     captions = dict(zip(pool["clip_id"], pool["caption"], strict=True))
-    log.info(
-        "curation: strategy %s chose %d of %d clips (%d usable)",
-        *(summary[key] for key in ("strategy", "num_selected", "num_pool", "num_usable")),
-    )
     for row in subset.head(3).to_dict("records"):
-        log.info(
-            "curation: rank %s: %s (%s), %r",
-            row["rank"],
-            row["clip_id"],
-            row["why"],
-            captions[row["clip_id"]],
-        )
+        words = f"{row['clip_id']} ({row['why']})"
+        log.info("curation: rank %s: %s, %r", row["rank"], words, captions[row["clip_id"]])
     log.info("curation: look at %s; next: motive finetuning", OUT / "subset.parquet")
