@@ -78,7 +78,7 @@ def with_finetuning(params: Params, keys: dict[str, Any]) -> Params:
 
 def measure(params: Params, strategies: list[str], seeds: range, limit: int | None) -> Measured:
     """Train each strategy with each seed, and measure each model on the held-out clips that move."""
-    table = evaluation.held_out(params)
+    table = evaluation.read_heldout(params.evaluation.clips)
     # Ids are hashes, so the first of them are a random draw.
     clip_ids = table["clip_id"].to_numpy()[~table["still"].to_numpy(bool)].tolist()[:limit]
     where = (params.model.path, params.model.dtype, params.model.device)
@@ -107,7 +107,11 @@ def choose(params: Params, strategy: str, seed: int) -> list[str]:
 
 def losses_of(model: Model, clip_ids: list[str], params: Params) -> np.ndarray:
     """The motion-weighted loss of each clip [clips], as evaluation measures it."""
-    job = evaluation.loss_job(model, clip_ids, params)
+    measured = params.evaluation
+    grid = evaluation.LossGrid(
+        measured.clips, measured.sigmas, measured.noise_seeds, params.latents.max_tokens, params.clips.fps
+    )
+    job = evaluation.loss_job(model, clip_ids, grid, params.machine.shard_size)
     here = params.machine._replace(workers=1, ray="")  # sooner than workers start, for each model
     make_missing([job], here)
     return np.array([grid["motion"].double().mean() for grid in job.kept()])

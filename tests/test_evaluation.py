@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from motive import generated
 from motive.clips.prompts import read_prompts
 from motive.maths.video_metrics import MOTION_METRICS
 from motive.models import backbones, tuned
 from motive.models.lora import add_lora, save_lora
-from motive.stages import evaluation
+from motive.stages import evaluation, run_stage
 from motive.store import shards
 from motive.store.files import read_table
 from motive.store.recipes import Recipe
@@ -81,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("project")
         patch.chdir(folder)
         write_project(folder)
-        evaluation.run(small_params())
+        run_stage(evaluation, small_params())
         yield folder
 
 
@@ -106,16 +107,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return make
 
-    losses, videos, motion = evaluation.measure_losses, evaluation.make_videos, evaluation.measure_motion
-    monkeypatch.setattr(
-        evaluation, "measure_losses", counted(losses, lambda recipe, model, *_: f"losses {model.name}")
-    )
-    monkeypatch.setattr(
-        evaluation, "make_videos", counted(videos, lambda work, _: f"videos {work.model.name}")
-    )
-    monkeypatch.setattr(
-        evaluation, "measure_motion", counted(motion, lambda work, _: f"motion {work.model.name}")
-    )
+    def replace(module, name, label):
+        monkeypatch.setattr(module, name, counted(getattr(module, name), label))
+
+    replace(evaluation, "measure_losses", lambda recipe, model, *_: f"losses {model.name}")
+    replace(generated, "make_videos", lambda generation, _: f"videos {generation.model.name}")
+    replace(generated, "measure_motion", lambda generation, _: f"motion {generation.model.name}")
     return made
 
 
@@ -185,12 +182,23 @@ def test_each_prompt_has_a_video_of_each_model_and_its_metrics(project):
     assert sheet.shape[0] > 2 * 64
 
 
+def test_a_sheet_that_can_not_be_drawn_warns_and_changes_no_number(copy, monkeypatch, caplog):
+    def refuse(*_):
+        raise ValueError("no such frame")
+
+    before = metrics()
+    monkeypatch.setattr(generated, "draw_samples", refuse)
+    run_stage(evaluation, small_params())
+    assert "samples.png is not drawn: no such frame" in caplog.text
+    assert metrics() == before
+
+
 # ---- what is made again
 
 
 def test_a_second_run_makes_nothing_and_writes_the_same_bytes(copy, calls):
     before = written()
-    evaluation.run(small_params())
+    run_stage(evaluation, small_params())
     assert calls == []
     assert written() == before
 
@@ -204,14 +212,14 @@ def test_other_chunks_in_another_process_change_no_byte(copy, monkeypatch):
     before = written()
     shutil.rmtree(".motive")
     monkeypatch.setattr(missing, "deal", deal_elsewhere)
-    evaluation.run(small_params(shards={"size": 64}))
+    run_stage(evaluation, small_params(shards={"size": 64}))
     assert written() == before
 
 
 def test_another_tuned_model_leaves_the_base_models_results(copy, calls):
     before = metrics()
     tune(seed=2)
-    evaluation.run(small_params())
+    run_stage(evaluation, small_params())
     assert {call.split()[1] for call in calls} == {"tuned"}
     assert metrics()["heldout_motion_loss_tuned"] != before["heldout_motion_loss_tuned"]
     assert metrics()["heldout_motion_loss_base"] == before["heldout_motion_loss_base"]
@@ -219,7 +227,7 @@ def test_another_tuned_model_leaves_the_base_models_results(copy, calls):
 
 def test_one_more_prompt_costs_one_video_of_each_model(copy, calls):
     Path("prompts.txt").write_text("\n".join(["a red box spins", *PROMPTS]) + "\n")
-    evaluation.run(small_params())
+    run_stage(evaluation, small_params())
     assert calls == ["videos base", "motion base", "videos tuned", "motion tuned"]
     files = sorted(path.name for path in OUT.glob("videos/base/*.mp4"))
     assert files == ["00-a-red-box-spins.mp4", "01-a-red-ball-rolls.mp4", "02-a-blue-box-falls.mp4"]
@@ -228,7 +236,7 @@ def test_one_more_prompt_costs_one_video_of_each_model(copy, calls):
 def test_both_models_start_from_the_same_noise(copy):
     shutil.rmtree("data/finetuning")
     shutil.copytree("model/transformer", "data/finetuning/transformer")
-    evaluation.run(small_params())
+    run_stage(evaluation, small_params())
     found = metrics()
     assert found["heldout_motion_loss_change"] == 0
     for path in OUT.glob("videos/base/*.mp4"):
@@ -245,20 +253,20 @@ def test_a_model_that_diverged_is_named_with_advice(copy):
     with pytest.raises(
         ValueError, match=r"tuned model on clip [0-9a-f]{16} is no number: lower finetuning\.learning_rate"
     ):
-        evaluation.run(small_params())
+        run_stage(evaluation, small_params())
 
 
 def test_clips_that_all_stand_still_are_refused(copy):
     ids = read_table(OUT / "per_clip.parquet")["clip_id"]
     write_masks("heldout", {one: torch.zeros(SHAPE[1:]) for one in ids})
     with pytest.raises(ValueError, match="none of its 5 clips moves"):
-        evaluation.run(small_params())
+        run_stage(evaluation, small_params())
 
 
 def test_an_unfinished_fine_tuning_is_refused(copy):
     shutil.rmtree("data/finetuning")
     with pytest.raises(ValueError, match="data/finetuning holds neither"):
-        evaluation.run(small_params())
+        run_stage(evaluation, small_params())
 
 
 @pytest.mark.parametrize(

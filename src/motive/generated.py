@@ -1,0 +1,178 @@
+"""Videos that a model generates of prompts: made, kept in the work store, measured, written, drawn."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from motive.images.sheets import Strip, spread, strip_sheet
+from motive.maths.seeds import seed_of
+from motive.maths.video_metrics import MOTION_METRICS, motion_metrics
+from motive.models import backbones
+from motive.models import folder as model_folder
+from motive.models.tuned import Model, sampler
+from motive.params import Clips, Evaluation
+from motive.store.jobs import Job
+from motive.store.recipes import Recipe
+from motive.store.shards import read_clip_tensors
+from motive.store.work import done, write_chunk
+from motive.trackers.interface import dis
+from motive.video.encoded import decoded, encoded
+from motive.video.reading import read_frames
+
+VIDEOS_VERSION = 1  # raise one when the meaning of its results changes
+MOTION_VERSION = 1
+PRESET = "medium"  # of DIS: it belongs to the meaning of the motion metrics
+NUM_DRAWN = 10  # prompts on the contact sheet
+NUM_FRAMES = 6  # of each of their videos
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a worker needs to generate videos and to measure their motion."""
+
+    videos: Recipe
+    motion: Recipe
+    model: Model
+    prompts: dict[str, str]  # by id
+    clips: Clips
+    evaluation: Evaluation
+    max_tokens: int
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(frames, height, width) of each video."""
+        return self.clips.num_frames, self.clips.height, self.clips.width
+
+
+def make_generation(
+    model: Model, prompts: Sequence[str], clips: Clips, evaluation: Evaluation, max_tokens: int
+) -> Generation:
+    """The recipes of one video a prompt, of the clips' size.
+
+    Raises:
+        ValueError: the model would generate another size.
+    """
+    model_folder.latent_shape(model.path, clips.num_frames, clips.height, clips.width)
+    settings = {
+        **clips.model_dump(include={"num_frames", "height", "width", "fps"}),
+        **evaluation.model_dump(include={"num_inference_steps", "guidance_scale", "seed"}),
+        "max_tokens": max_tokens,
+        "dtype": model.dtype,
+        "what": "videos",
+    }
+    rest = model_folder.fingerprint(model.path, "vae", "text_encoder", "tokenizer", "scheduler")
+    videos = Recipe("evaluation", VIDEOS_VERSION, settings, {"model": model.digest, "rest": rest})
+    return Generation(
+        videos=videos,
+        motion=Recipe(
+            "evaluation", MOTION_VERSION, {"preset": PRESET, "what": "motion"}, {"videos": videos.digest}
+        ),
+        model=model,
+        prompts={hashlib.sha256(prompt.encode()).hexdigest()[:16]: prompt for prompt in prompts},
+        clips=clips,
+        evaluation=evaluation,
+        max_tokens=max_tokens,
+    )
+
+
+# ---- made and measured
+
+
+def video_job(generation: Generation) -> Job:
+    """For each prompt `mp4`, the bytes of the file; each video is a chunk of its own, for each costs much."""
+    return Job(
+        label=f"evaluation: videos of {generation.model.name}",
+        recipe=generation.videos,
+        ids=list(generation.prompts),
+        size=1,
+        make=partial(make_videos, generation),
+    )
+
+
+def motion_job(generation: Generation, shard_size: int) -> Job:
+    """For each video a number a metric; mostly done before, since a video is measured when it is made."""
+    return Job(
+        label=f"evaluation: motion of {generation.model.name}",
+        recipe=generation.motion,
+        ids=list(generation.prompts),
+        size=shard_size,
+        make=partial(measure_motion, generation),
+    )
+
+
+def make_videos(generation: Generation, ids: list[str]) -> int:
+    """Generate, measure and keep some videos, each from its own prompt's noise; returns their number."""
+    evaluation = generation.evaluation
+    fps = generation.clips.fps
+    pipeline = sampler(generation.model, evaluation.offload)
+    results = {}
+    for prompt_id in ids:
+        prompt = generation.prompts[prompt_id]
+        frames = backbones.generate(
+            pipeline,
+            prompt,
+            size=generation.size,
+            max_tokens=generation.max_tokens,
+            steps=evaluation.num_inference_steps,
+            guidance=evaluation.guidance_scale,
+            seed=seed_of("video", evaluation.seed, prompt),
+            fps=fps,
+        )
+        results[prompt_id] = {"mp4": encoded(frames, fps)}
+    write_chunk(generation.videos, results, {})
+    return measure_motion(generation, ids)
+
+
+def measure_motion(generation: Generation, ids: list[str]) -> int:
+    """Measure and keep the motion of some videos, as a player shows them; returns their number."""
+    fps = generation.clips.fps
+    results = {}
+    for prompt_id, tensors in read_clip_tensors(done(generation.videos), ids):
+        frames = decoded(tensors["mp4"], generation.size, fps)
+        metrics = motion_metrics(frames, fps, partial(dis, preset=PRESET))
+        results[prompt_id] = {name: torch.tensor(value) for name, value in metrics.items()}
+    write_chunk(generation.motion, results, {})
+    return len(ids)
+
+
+# ---- written and drawn
+
+
+def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> list[Row]:
+    """Write the files; a row a video: `model`, `index`, `prompt`, `video` (path), motion metrics."""
+    videos = dict(read_clip_tensors(done(generation.videos), list(generation.prompts)))
+    motion = dict(read_clip_tensors(done(generation.motion), list(generation.prompts)))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, (prompt_id, prompt) in enumerate(generation.prompts.items()):
+        path = folder / f"{index:02d}-{slugs[index]}.mp4"
+        path.write_bytes(videos[prompt_id]["mp4"].numpy().tobytes())
+        row: Row = {"model": generation.model.name, "index": index, "prompt": prompt, "video": str(path)}
+        for name in MOTION_METRICS:
+            row[name] = float(motion[prompt_id][name])
+        rows.append(row)
+    return rows
+
+
+def draw_samples(rows: list[Row], clips: Clips) -> np.ndarray:
+    """Contact sheet u8 [H,W,3]: a few prompts, evenly from the list, with what each model made of them."""
+    indexes = np.linspace(0, rows[-1]["index"], NUM_DRAWN).round().astype(int).tolist()
+    sheet: dict[str, list[Strip]] = {}
+    for row in rows:
+        if row["index"] not in indexes:
+            continue
+        frames = read_frames(
+            Path(row["video"]), clips.num_frames, clips.fps, clips.height, clips.width, "window"
+        )
+        words = f"{row['prompt']}\nmoving {row['moving_fraction']:.0%}, mean {row['mean_motion']:.1f} px/s"
+        strips = sheet.setdefault(f"{row['index']:02d}", [])
+        strips.append(Strip(spread(frames, NUM_FRAMES), words))
+    return strip_sheet(["base", "tuned"], list(sheet.items()))
