@@ -12,7 +12,7 @@ import torch
 from motive.clips.table import read_clips
 from motive.maths.denoising import shifted
 from motive.params import Params
-from motive.stages import clips, latents, masks, optical_flow
+from motive.stages import clips, latents, masks, optical_flow, run_stage
 from motive.validation import retraining
 from motive.validation.corrupted import CORRUPTIONS, table_of_copies
 from motive.validation.removal import changes, plan_removals
@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
         for part, count in (("pool", 9), ("queries", 4), ("heldout", 3)):
             write_folder(part, count)
             for stage in (clips, optical_flow, masks, latents):
-                stage.run(part, params_of())
+                run_stage(stage, params_of(), part)
         yield validate(params_of(), TINY)
     forget_models()
 
