@@ -19,14 +19,14 @@ from torch import Tensor
 from motive import generated
 from motive.clips.prompts import read_prompts
 from motive.clips.table import read_clips
-from motive.images.optional import write_if_drawn
+from motive.images.png import write_if_drawn
 from motive.maths.losses import loss_changes, loss_grid
 from motive.maths.video_metrics import MOTION_METRICS
 from motive.models import backbones
 from motive.models.tuned import Model, base_model, frozen_transformer, tuned_model
 from motive.params import Clips, Evaluation, Latents, Machine
 from motive.params import Model as ModelParams
-from motive.store.files import read_table, write_table, write_text
+from motive.store.files import read_table, write_json, write_table
 from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
@@ -80,7 +80,7 @@ def run(
     write_table(OUT / "per_clip.parquet", per_clip)
     write_table(OUT / "videos.parquet", pd.DataFrame(videos))
     write_if_drawn(OUT / "samples.png", lambda: generated.draw_samples(videos, clips))
-    write_text(OUT / "metrics.json", json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    write_json(OUT / "metrics.json", metrics)
     _log(metrics)
 
 
