@@ -1,6 +1,5 @@
 """Videos that a model generates of prompts: made, kept in the work store, measured, written, drawn."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.models.tuned import Model, sampler
 from motive.params import Clips, Evaluation
+from motive.store.hashes import text_digest
 from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import read_clip_tensors
@@ -76,7 +76,7 @@ def make_generation(
             "evaluation", MOTION_VERSION, {"preset": PRESET, "what": "motion"}, {"videos": videos.digest}
         ),
         model=model,
-        prompts={hashlib.sha256(prompt.encode()).hexdigest()[:16]: prompt for prompt in prompts},
+        prompts={text_digest(prompt): prompt for prompt in prompts},
         clips=clips,
         evaluation=evaluation,
         max_tokens=max_tokens,

@@ -82,7 +82,7 @@ def same_recipe(pool: Path, queries: Path) -> None:
     manifests = [deciding(read_manifest(folder)) for folder in (pool, queries)]
     for manifest in manifests:
         manifest["params"].pop("storage", None)  # the same sketches in other dtypes
-    different = differences(*manifests)
+    different = differences(manifests[0], manifests[1])
     if different:
         lines = "".join(f"\n  {line}" for line in different)
         raise ValueError(
@@ -223,7 +223,7 @@ def _best_and_worst(
     pool: pd.DataFrame, queries: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray
 ) -> pd.DataFrame:
     """`motion`, `clip_id`, `rank` (0 best, of the ok clips) and mean `influence` on the motion's queries."""
-    table = pd.DataFrame(
+    table: Any = pd.DataFrame(
         list(extremes(matrix, ok, queries["motion"].tolist(), NUM_EXTREMES)),
         columns=["motion", "row", "rank", "influence"],
     )
