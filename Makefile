@@ -1,5 +1,6 @@
 # make repro   the whole pipeline on the shipped default world: environment, data, `dvc repro`
 # make test    everything a change must pass
+# make test-fast  of these, what takes at most two minutes on two cores: without the tests marked slow
 # make test-e2e  of these, the tests with real servers alone
 # make ui      the results in MLflow's pages, on this machine only
 # make server  Prefect's server and pages, on this machine only
@@ -23,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test test-e2e ui server worker clean
+.PHONY: repro test test-fast test-e2e ui server worker clean
 .DELETE_ON_ERROR:
 
 repro: .venv data/world/.rendered
@@ -37,6 +38,12 @@ test: .venv
 	pyright
 	lint-imports
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+test-fast: .venv
+	ruff check .
+	ruff format --check .
+	lint-imports
+	pytest --numprocesses 2 --dist loadfile -m 'not slow and not e2e' $(PYTEST)
 
 test-e2e: .venv
 	pytest -m e2e $(PYTEST)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motive.workers import deal as workers
+from motive.workers import guarded as guarding
 from motive.workers.deal import deal
 from motive.workers.guarded import Died, guarded
 
@@ -129,7 +129,7 @@ def die_once(marker: str) -> str:
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_worker_that_dies_between_two_items_loses_none(num_workers, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(workers, "GRACE", 3)
+    monkeypatch.setattr(guarding, "GRACE", 3)
     bad = DiesOnArrival(tmp_path / "marker")
     good = [f"good {number}" for number in range(9)]
     found = results([*good[:5], bad, *good[5:]], num_workers, seconds=1)

@@ -35,7 +35,7 @@ def deal(
     """Call `work(chunk)` for each chunk; it returns the number of clips it did, for the progress bar.
 
     `work` must be picklable and write its own results; each worker uses one thread, so that the bytes do not
-    depend on how many there are, and for device `cuda` a card of its own where there are several. `ray` is
+    depend on how many there are, and for device `cuda` a GPU of its own where there are several. `ray` is
     empty for processes of this machine, else see `workers.ray.connected`. What one worker raises stops
     the others after their chunk and is raised; the chunk of a worker that dies is given to a new one.
 
@@ -50,7 +50,7 @@ def deal(
                 progress.update(work(chunk))
             return
         number = min(num_workers, len(chunks))
-        here = nullcontext(partial(Process, cards=_cards(device)))
+        here = nullcontext(partial(Process, gpus=_visible_gpus(device)))
         with connected(ray, number, device) if ray else here as hire:
             for done in _dealt(work, chunks, number, hire, label):
                 progress.update(done)
@@ -64,7 +64,9 @@ def _dealt(
     label: str,
 ) -> Iterator[int]:
     """Yield what `work` returns, as it comes. A worker holds no chunk before it has said that it runs."""
-    waiting, left, deaths = deque(range(len(chunks))), len(chunks), Counter()
+    waiting = deque(range(len(chunks)))
+    left = len(chunks)
+    deaths = Counter()
     workers = {slot: hire(slot) for slot in range(num_workers)}
     running: dict[Future, tuple[int, int | None]] = {
         worker.submit(_one_thread, None): (slot, None) for slot, worker in workers.items()
@@ -73,7 +75,8 @@ def _dealt(
     try:
         while left:
             while idle and waiting:
-                slot, job = idle.pop(), waiting.popleft()
+                slot = idle.pop()
+                job = waiting.popleft()
                 running[workers[slot].submit(work, chunks[job])] = slot, job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 slot, job = running.pop(future)
@@ -114,9 +117,9 @@ def _tell(death: WorkerDied, count: int, chunk: Any, label: str) -> None:
 class Process:
     """A process of this machine in a pool of its own: who is killed holds no lock that others wait for."""
 
-    def __init__(self, slot: int, cards: list[str]):
-        card = cards[slot % len(cards)] if cards else None
-        self.pool = ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (card,))
+    def __init__(self, slot: int, gpus: list[str]):
+        gpu = gpus[slot % len(gpus)] if gpus else None
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (gpu,))
 
     def submit(self, work: Callable[[Any], int], chunk: Any) -> Future:
         try:
@@ -141,20 +144,20 @@ class Process:
         self.pool.shutdown(cancel_futures=True)
 
 
-def _cards(device: str) -> list[str]:
-    """The cards to share out, as CUDA_VISIBLE_DEVICES names them; none if the device is one, or no card."""
+def _visible_gpus(device: str) -> list[str]:
+    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them; none if the device is one, or the CPU."""
     if device != "cuda":
         return []
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(card) for card in range(torch.cuda.device_count())]
+    return visible.split(",") if visible else [str(gpu) for gpu in range(torch.cuda.device_count())]
 
 
-def _start_worker(card: str | None) -> None:
+def _start_worker(gpu: str | None) -> None:
     Thread(target=end_with_parent, daemon=True).start()
-    if card is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card  # CUDA reads it when it is first used
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA reads it when it is first used
 
 
 def _one_thread(_: None = None) -> int:

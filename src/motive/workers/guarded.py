@@ -67,7 +67,8 @@ def _pooled(
         return
     start = partial(_start_reader, megabytes)
     pool = ProcessPool(min(num_workers, len(items)), int(alone), start, context=get_context("spawn"))
-    waiting, running = iter(items), {}
+    waiting = iter(items)
+    running: dict[Future, int] = {}
     try:
         while pool.active:  # until a worker dies between two items
             for number, item in islice(waiting, AHEAD * num_workers - len(running)):

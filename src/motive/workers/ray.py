@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: each is an actor, with a card of its own where the work needs one."""
+"""Workers on a Ray cluster: each is an actor, with a GPU of its own where the work needs one."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def connected(address: str, num_workers: int, device: str) -> Iterator[Callable[
 
     Raises:
         TryAgain: nobody answers at the address.
-        ValueError: Ray is not installed, or a local Ray lacks the card `device` asks for.
+        ValueError: Ray is not installed, or a local Ray lacks the GPU `device` asks for.
     """
     ray = _ray(address)
     local = {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -41,9 +41,9 @@ def connected(address: str, num_workers: int, device: str) -> Iterator[Callable[
         raise TryAgain(f"ray is {address!r}, but no Ray answers there: {error}") from None
     try:
         has = ray.cluster_resources()
-        log.info("ray %s: %d CPUs, %d cards", address, has.get("CPU", 0), has.get("GPU", 0))
+        log.info("ray %s: %d CPUs, %d GPUs", address, has.get("CPU", 0), has.get("GPU", 0))
         if device != "cpu" and address == LOCAL and not has.get("GPU"):
-            raise ValueError(f"ray is local and the device {device}, but Ray finds no card here: use cpu")
+            raise ValueError(f"ray is local and the device {device}, but Ray finds no GPU here: use cpu")
         yield partial(RayWorker, num_gpus=int(device != "cpu"))
     finally:
         ray.shutdown()
