@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from motive.images.motion import motion_sheet, write_png
+from motive.images.motion import motion_sheet
 from motive.images.panels import describe, read_panels
+from motive.images.png import write_png
 from motive.models.folder import read_strides
 from motive.params import Params
 from motive.stages import clips, masks, optical_flow

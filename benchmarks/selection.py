@@ -7,9 +7,7 @@ on Motive's choice and on s's random choice of as many clips, with everything el
 in the stages' work store: a second run goes on where the first stopped, and a sweep repeats nothing.
 """
 
-import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -178,11 +176,9 @@ def _interval(name: str, numbers: dict[str, float]) -> str:
 
 
 def write_json(path: Path, numbers: dict[str, float]) -> None:
-    """Write aside and rename."""
+    """Write the numbers, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
-    os.replace(aside, path)
+    write_json(path, numbers)
 
 
 if __name__ == "__main__":  # workers import this file again

@@ -143,7 +143,7 @@ def _image() -> str:
     path = DATA / "attribution/best_and_worst.png"
     if not path.is_file():
         return ""
-    from motive.images.motion import thumbnail
+    from motive.images.png import thumbnail
 
     data = base64.b64encode(thumbnail(path, WIDTH)).decode()
     alt = "for each motion a query, its best and its worst clips"

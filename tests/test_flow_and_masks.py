@@ -15,12 +15,13 @@ import torch
 
 from motive.checks import STATS, CheckFailed
 from motive.clips.table import COLUMNS, clip_id, write_clips
-from motive.images.motion import Panel, colour_wheel, heat_overlay, motion_sheet, write_png
+from motive.images.motion import Panel, colour_wheel, heat_overlay, motion_sheet
+from motive.images.png import write_png
 from motive.params import Params, load_params
 from motive.show import show
 from motive.stages import masks, optical_flow, run_stage
 from motive.store import shards, work
-from motive.store.files import WORK
+from motive.store.layout import work_folder
 from motive.video.reading import write_video
 from toyworld import Clip, draw_clip, sample_scene
 
@@ -141,7 +142,7 @@ def test_workers_shards_and_interruptions_change_no_byte(
     use(videos, *KINDS)
     run(settings(shards={"size": size}))
     unbroken = digests(FLOW) | digests(MASKS)
-    stores = [path for path in WORK.glob("*/*/*") if path.suffix == ".safetensors"]
+    stores = [path for path in work_folder().glob("*/*/*") if path.suffix == ".safetensors"]
     assert len(stores) == (2 if size == 64 else 6)
     for path in stores[::2]:
         path.unlink()
@@ -326,7 +327,7 @@ def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
     run_stage(optical_flow, settings(), "pool")
     bad = tensors(FLOW)[ids["roll"]]
     bad["flow"] = torch.full_like(bad["flow"], torch.inf)
-    shutil.rmtree(WORK)
+    shutil.rmtree(work_folder())
     work.write_chunk(recipe, {ids["roll"]: bad}, {})
     with pytest.raises(CheckFailed, match=rf"optical_flow: .*\n- finite: .* 1 of 2 rows: {ids['roll']}"):
         run_stage(optical_flow, settings(), "pool")

@@ -13,7 +13,7 @@ from torch import Tensor
 from motive import per_clip
 from motive.clips.ranking import with_best_segment, words_of
 from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
-from motive.images.motion import write_png
+from motive.images.png import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
 from motive.maths.camera_motion import LABELS
 from motive.maths.influence import influence, measure

@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from motive.clips.table import clips_folder, read_clips
-from motive.images.motion import motion_sheet, write_png
+from motive.images.motion import motion_sheet
 from motive.images.panels import describe, read_panels
+from motive.images.png import write_png
 from motive.params import Params
 from motive.store.files import read_table
 from motive.store.shards import locate, read_clip_tensors, read_manifest

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as tensors
 
+from motive.store.files import write_bytes
 from motive.video.reading import write_video
 from motive.workers.deal import deal
 from toyworld.drawing import Clip, draw_clip
@@ -95,7 +96,7 @@ def write_world(
             raise ValueError(f"{record} is of other arguments: delete {out} or choose another folder")
     if done.is_file():
         return
-    write(begun, json.dumps(arguments, indent=2).encode() + b"\n")
+    write_bytes(begun, json.dumps(arguments, indent=2).encode() + b"\n")
 
     # What is not there yet is drawn.
     queries = list(order_queries(num_queries_per_motion, size, seed))
@@ -183,7 +184,7 @@ def render(orders: list[Order], out: Path) -> int:
         scene, fps, num_frames = take(order)
         clip = draw_clip(scene, num_frames, fps)
         path = video_path(out, order)
-        write(path.parent / "truth" / f"{order.name}.safetensors", truth_bytes(clip))
+        write_bytes(path.parent / "truth" / f"{order.name}.safetensors", truth_bytes(clip))
         write_video(path, clip.frames, float(fps))
     return len(orders)
 
@@ -201,18 +202,10 @@ def read_truth(path: Path) -> Truth:
     return Truth(np.unpackbits(stored["mask"], -1, width).astype(bool), stored["camera"], stored["flow"])
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    os.replace(aside, path)
-
-
 def write_tables(folder: Path, orders: list[Order]) -> None:
     """Write what a user may know of a split's clips and, beside it, what is true of them."""
-    write(folder / "truth" / "labels.jsonl", lines([truth_row(order) for order in orders]))
-    write(folder / "metadata.jsonl", lines([metadata_row(order) for order in orders]))
+    write_bytes(folder / "truth" / "labels.jsonl", lines([truth_row(order) for order in orders]))
+    write_bytes(folder / "metadata.jsonl", lines([metadata_row(order) for order in orders]))
 
 
 def metadata_row(order: Order) -> dict[str, object]:

@@ -1,12 +1,12 @@
 """The clip table, `data/PART/clips/clips.parquet`: its columns, its place, and how a clip gets its name."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from motive.store.files import read_table, write_table
+from motive.store.hashes import text_digest
 
 COLUMNS = {
     "clip_id": "str",  # unique, sorted: the row order of everything after it
@@ -30,7 +30,7 @@ FAILURES = {"file": "str", "reason": "str"}
 def clip_id(sha256: str, caption: str, span: tuple[float, float] | None = None) -> str:
     """The name of a clip: 16 hex digits of what it shows (and which part, in s) and what is said of it."""
     part = f" {span[0] * 1000:.0f}-{span[1] * 1000:.0f}" if span else ""
-    return hashlib.sha256(f"{sha256}{part}\n{caption}".encode()).hexdigest()[:16]
+    return text_digest(f"{sha256}{part}\n{caption}")
 
 
 def clip_path(row: Any) -> Path:

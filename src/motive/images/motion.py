@@ -1,8 +1,6 @@
 """Images of motion, RGB: optical flow by colour wheel, masks as heat over the frames, sheets of both."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -30,24 +28,6 @@ class Panel(NamedTuple):
     flow: np.ndarray
     residual: np.ndarray
     mask: np.ndarray | None = None
-
-
-def write_png(path: Path, image: Pixels) -> None:
-    """Write an image aside and rename it; the same image gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
-    os.replace(aside, path)
-
-
-def thumbnail(path: Path, width: int) -> bytes:
-    """An image file as JPEG, at most so many pixels wide: small enough to stand in a page."""
-    image = cv2.imread(str(path))
-    assert image is not None, f"{path} was just written"
-    height = round(image.shape[0] * width / image.shape[1])
-    if image.shape[1] > width:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def colour_wheel(flow: np.ndarray, top: float) -> np.ndarray:

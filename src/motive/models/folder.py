@@ -1,13 +1,12 @@
 """A model's folder in diffusers layout, or a hub id: what can be known of it without loading weights."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from motive.models.experts import NAMES
 from motive.models.families import FAMILIES
-from motive.store.hashes import file_digest
+from motive.store.hashes import file_digest, text_digest
 
 
 def local_folder(path: str) -> Path:
@@ -38,17 +37,17 @@ def fingerprint(path: str, *names: str) -> str:
     Raises:
         ValueError: a part is missing.
     """
-    digest = hashlib.sha256()
+    lines = []
     if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
         names = (*names, NAMES[1])
-        digest.update(f"boundary_ratio {boundary_ratio(path)}".encode())
+        lines.append(f"boundary_ratio {boundary_ratio(path)}")
     for part in names:
         folder = local_folder(path) / part
         if not folder.is_dir():
             raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
         for file in sorted(file for file in folder.iterdir() if file.is_file()):
-            digest.update(f"{part}/{file.name} {file_digest(file)}\n".encode())
-    return digest.hexdigest()[:16]
+            lines.append(f"{part}/{file.name} {file_digest(file)}\n")
+    return text_digest("".join(lines))
 
 
 def _json(path: str, name: str) -> dict[str, Any]:

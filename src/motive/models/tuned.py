@@ -3,7 +3,6 @@
 Fine-tuning leaves all of the transformer in a folder, or a low-rank adapter that goes onto the base.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 from motive.models.backbones import Offload, load_pipeline, load_transformer
 from motive.models.folder import fingerprint
 from motive.models.lora import FILES, load_lora
-from motive.store.hashes import file_digest
+from motive.store.hashes import file_digest, text_digest
 
 WHOLE = "transformer"
 LORA = FILES[WHOLE]
@@ -57,10 +56,8 @@ def _is_whole(tuned: str) -> bool:
 def _digest(base: str, tuned: str) -> str:
     whole = _is_whole(tuned)
     files = sorted(Path(tuned).glob(f"{WHOLE}*/*" if whole else "pytorch_lora_weights*.safetensors"))
-    digest = hashlib.sha256(b"" if whole else fingerprint(base, WHOLE).encode())
-    for path in files:
-        digest.update(f"{path.name} {file_digest(path)}\n".encode())
-    return digest.hexdigest()[:16]
+    lines = [f"{path.name} {file_digest(path)}\n" for path in files]
+    return text_digest("".join(lines if whole else [fingerprint(base, WHOLE), *lines]))
 
 
 @lru_cache(maxsize=1)  # one at a time in a worker: the base model makes room for the tuned one

@@ -22,6 +22,7 @@ from motive.recording.champion import Measured, register
 from motive.recording.notes import EXPERIMENT, NOTE
 from motive.recording.numbers import log_numbers
 from motive.recording.views import KIND, VIEW, compare_address, compare_view
+from motive.store.files import aside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,18 +117,17 @@ def without_credentials(text: str) -> str:
 
 
 def _make_store(store: Path) -> None:
-    """Make the tables aside and rename: parallel first users would each make them, and crash."""
+    """Make the tables, whole or not at all: parallel first users would each make them, and crash."""
     if store.exists():
         return
-    aside = store.with_name(f"{store.name}.{os.getpid()}")
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{aside}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"MLflow can't make its database {store}:\n{done.stderr[-2000:]}")
-    connection = sqlite3.connect(aside)
-    connection.execute("PRAGMA journal_mode=WAL")  # several writers: half the waiting
-    connection.close()
-    aside.replace(store)
+    with aside(store) as place:
+        command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{place}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"MLflow can't make its database {store}:\n{done.stderr[-2000:]}")
+        connection = sqlite3.connect(place)
+        connection.execute("PRAGMA journal_mode=WAL")  # several writers: half the waiting
+        connection.close()
 
 
 def write_record(record: Record, experiment: str, uri: str) -> str:

@@ -1,6 +1,5 @@
 """What a stage costs: CPU, memory and cards while it runs, kept beside the work for `record`."""
 
-import hashlib
 import json
 import os
 import time
@@ -11,6 +10,8 @@ from threading import Event, Thread
 from typing import Any
 
 from motive.params import Params
+from motive.store.files import write_text
+from motive.store.hashes import values_digest
 
 FOLDER = Path(".motive/system")  # outside DVC's outs: times change when the data does not
 INTERVAL = 5.0  # seconds between two samples, at first
@@ -52,10 +53,7 @@ def _watch(name: str, params: Params, start: float, over: Event) -> None:
 
 
 def _write(name: str, content: dict) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    place = FOLDER / f".{name}.json"  # one name: what a kill leaves is written over
-    place.write_text(json.dumps(content))
-    place.replace(FOLDER / f"{name}.json")
+    write_text(FOLDER / f"{name}.json", json.dumps(content))
 
 
 def _looker(device: str) -> Callable[[], Sample]:
@@ -110,8 +108,7 @@ def recipe(name: str, params: Params) -> str:
     stage, sections = name.split("@")[0], decisive(params)
     order = list(sections)
     known = order[: order.index(stage) + 1] if stage in order else order
-    text = json.dumps({section: sections[section] for section in known}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return values_digest({section: sections[section] for section in known})
 
 
 def read_samples(stage: str, params: Params) -> tuple[list[Sample], float]:

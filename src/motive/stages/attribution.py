@@ -13,7 +13,7 @@ from safetensors.torch import save
 from motive.clips.facts import read_facts
 from motive.clips.ranking import FAILED, OK, STILL, ranked, segment_of, with_best_segment
 from motive.clips.table import read_clips
-from motive.images.optional import write_if_drawn
+from motive.images.png import write_if_drawn
 from motive.images.ranked import best_and_worst_sheet
 from motive.maths.influence import Measure, extremes, influence, measure, segment_influence
 from motive.maths.ranking import mean_influence, rank, votes, votes_against

@@ -3,10 +3,8 @@
 What was read before under the same parameters is taken from the work folder: ten new clips cost ten clips.
 """
 
-import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -24,17 +22,19 @@ from motive.clips.fingerprints import read_fingerprints
 from motive.clips.pieces import Row, all_pieces, describe, useless_files, write_shots
 from motive.clips.reading import Job, read_whole
 from motive.clips.sources import Entry, one_line, read_source
-from motive.images.motion import write_png
+from motive.images.png import write_png
 from motive.images.sheets import clip_sheet
 from motive.maths.duplicates import kept_for
 from motive.params import Clips, Params
-from motive.store.files import WORK
+from motive.store.files import write_text
+from motive.store.hashes import hash_file, text_digest, values_digest
+from motive.store.layout import work_folder
 from motive.workers.guarded import Died, guarded
 
 log = logging.getLogger("motive")
 
 VERSION = 2  # raise it when the meaning of a reading changes
-HASHES = WORK / "clips" / "hashes"
+HASHES = work_folder("clips") / "hashes"
 MEMORY = 2048  # MB that reading one file may take: 8K in 10 bits takes 810
 SPARSE = 1 << 30  # bytes: a larger file that is mostly holes is no video
 LATER = {  # keys that decide nothing of what is read
@@ -188,8 +188,7 @@ def _hashed(jobs: list[Job], label: str) -> Generator[tuple[Job, str | None], No
 def _sha256(path: Path) -> str | None:
     """Of the content; None where it can't be read, so that the next run tries again."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError:
         return None
 
@@ -200,8 +199,7 @@ def _sha256(path: Path) -> str | None:
 def _store(clips: Clips) -> Path:
     """Where readings lie: decided by all that decides them."""
     decides = clips.model_dump(exclude=LATER)
-    recipe = json.dumps({"version": VERSION, **decides}, sort_keys=True)
-    return WORK / "clips" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    return work_folder("clips") / values_digest({"version": VERSION, **decides})
 
 
 def _load(folder: Path) -> dict[str, Any]:
@@ -217,12 +215,8 @@ def _load(folder: Path) -> dict[str, Any]:
 def _keep(folder: Path, results: dict[str, Any]) -> None:
     if not results:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, sort_keys=True)
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    aside = folder / f".{name}.{os.getpid()}"
-    aside.write_text(text)
-    os.replace(aside, folder / f"{name}.json")
+    write_text(folder / f"{text_digest(text)}.json", text)
 
 
 # ---- the result

@@ -4,10 +4,8 @@ What is measured is kept in the work store under the digest of the weights that 
 is made once, whatever is tuned later.
 """
 
-import hashlib
 import json
 import logging
-import os
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from motive.clips.prompts import read_prompts
 from motive.clips.table import read_clips
-from motive.images.motion import write_png
+from motive.images.png import write_png
 from motive.images.sheets import Strip, spread, strip_sheet
 from motive.maths.losses import loss_changes, loss_grid
 from motive.maths.seeds import seed_of
@@ -31,7 +29,8 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.models.tuned import Model, base_model, frozen_transformer, sampler, tuned_model
 from motive.params import Params
-from motive.store.files import read_table, write_table
+from motive.store.files import read_table, write_json, write_table
+from motive.store.hashes import text_digest
 from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
@@ -80,9 +79,7 @@ def run(params: Params) -> None:
     write_table(OUT / "per_clip.parquet", per_clip)
     write_table(OUT / "videos.parquet", pd.DataFrame(table))
     write_png(OUT / "samples.png", _samples(table, params))
-    aside = OUT / f".metrics.json.{os.getpid()}"
-    aside.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    os.replace(aside, OUT / "metrics.json")
+    write_json(OUT / "metrics.json", metrics)
     _tell(metrics)
 
 
@@ -189,7 +186,7 @@ def _video_work(model: Model, prompts: list[str], params: Params) -> VideoWork:
     rest = model_folder.fingerprint(path, "vae", "text_encoder", "tokenizer", "scheduler")
     recipe = Recipe("evaluation", VIDEOS, settings, {"model": model.digest, "rest": rest})
     motion = Recipe("evaluation", MOTION, {"preset": PRESET, "what": "motion"}, {"videos": recipe.digest})
-    ids = {hashlib.sha256(prompt.encode()).hexdigest()[:16]: prompt for prompt in prompts}
+    ids = {text_digest(prompt): prompt for prompt in prompts}
     return VideoWork(recipe, motion, model, ids, params)
 
 

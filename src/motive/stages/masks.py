@@ -12,8 +12,8 @@ import pandas as pd
 from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
 from motive.images.motion import motion_sheet
-from motive.images.optional import write_if_drawn
 from motive.images.panels import describe, few, read_panels
+from motive.images.png import write_if_drawn
 from motive.maths.camera_motion import KINDS, LABELS
 from motive.models.folder import read_strides
 from motive.params import Clips, Machine, Masks, OpticalFlow

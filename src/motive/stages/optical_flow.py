@@ -11,8 +11,8 @@ from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
 from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.images.motion import motion_sheet
-from motive.images.optional import write_if_drawn
 from motive.images.panels import few, read_panels
+from motive.images.png import write_if_drawn
 from motive.maths.camera_motion import LABELS
 from motive.params import Clips, Machine, OpticalFlow
 from motive.store.jobs import Job

@@ -1,6 +1,5 @@
 """The last stage: gathers what the others wrote and records it in MLflow, once a data version."""
 
-import hashlib
 import json
 import logging
 import os
@@ -31,7 +30,8 @@ from motive.recording.store import (
     write_record,
 )
 from motive.recording.system import decisive, read_samples
-from motive.store.files import read_table, write_table
+from motive.store.files import read_table, write_json, write_table
+from motive.store.hashes import values_digest
 from motive.store.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 
 DATA = Path("data")
@@ -73,8 +73,7 @@ def run(params: Params) -> None:
         measured=measured,
     )
     run_id = write_record(record, params.record.experiment, params.record.uri)
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "run.json").write_text(json.dumps({"key": key}) + "\n")
+    write_json(OUT / "run.json", {"key": key})
     log.info("record: run %s (%s) in experiment %r", record.name, run_id, params.record.experiment)
     if pages := pages_of(key, params.record.experiment, params.record.uri):
         log.info("record: beside other runs%s: %s", pages.needs, pages.compare)
@@ -116,7 +115,7 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
 def _tags(lock: Lock, params: Params) -> dict[str, str]:
     tags = {
         VERSION: out_digest(lock, f"{DATA}/pool/clips"),
-        RECIPE: hashlib.sha256(json.dumps(decisive(params), sort_keys=True).encode()).hexdigest()[:16],
+        RECIPE: values_digest(decisive(params)),
         "strategy": params.curation.strategy,
         "git_commit": _git_commit(),
         "model": params.model.path,
@@ -281,8 +280,7 @@ def _measured(params: Params) -> Measured | None:
         "sigmas": list(params.evaluation.sigmas),
         "noise_seeds": list(params.evaluation.noise_seeds),
     }
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / MEASURED).write_text(json.dumps(how, indent=1, sort_keys=True) + "\n")
+    write_json(OUT / MEASURED, how)
     return Measured(per_clip.query("not still"), how)
 
 

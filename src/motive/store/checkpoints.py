@@ -1,29 +1,26 @@
 """Training states on disk: a module and its optimizers' moments, so that a killed run goes on unchanged."""
 
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
+
+from motive.store.files import write_tensors
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # of AdamW and Muon
 
 
 def write_checkpoint(path: Path, step: int, model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-    """Write the trainable parameters and their optimizers' states aside and rename."""
+    """Write the trainable parameters and their optimizers' states, whole or not at all."""
     tensors = {"step": torch.tensor(step)}
     for name, p in _trained(model):
         state = _owner(p, optimizers).state[p]
         tensors[f"model.{name}"] = p.detach().contiguous()
         tensors |= {f"optimizer.{name}.{key}": state[key].contiguous() for key in MOMENTS if key in state}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")  # one name: the next run writes over what a killed one left
-    aside.touch()
-    mode = aside.stat().st_mode
-    save_file(tensors, aside)
-    aside.chmod(mode)  # save_file lets nobody but the owner read it
-    os.replace(aside, path)
+    for left in path.parent.glob(f".{path.name}.*"):  # by a killed run: a checkpoint may have gigabytes
+        left.unlink(missing_ok=True)
+    write_tensors(path, tensors)
 
 
 def read_checkpoint(path: Path, model: nn.Module, *optimizers: torch.optim.Optimizer) -> int:

@@ -1,9 +1,9 @@
 """dvc.lock: what went into each stage and what came out, so which data version this is."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
+
+from motive.store.hashes import values_digest
 
 LOCK = Path("dvc.lock")
 Lock = dict[str, dict[str, Any]]  # stage as DVC calls it, e.g. masks@pool -> what went in and came out
@@ -43,7 +43,7 @@ def _touches(one: str, other: str) -> bool:
 
 def digest(values: Any) -> str:
     """32 hex digits of a lock, or of anything like it."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return values_digest(values, 32)
 
 
 def out_digest(lock: Lock, path: str) -> str:

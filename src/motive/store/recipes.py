@@ -1,11 +1,12 @@
 """All that decides a result, and whose the results in a folder of the work store are."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from motive.store.files import WORK, write_text
+from motive.store.files import write_text
+from motive.store.hashes import values_digest
+from motive.store.layout import work_folder
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return values_digest(asdict(self))
 
     def to_json(self) -> str:
         """The recipe and its digest, for people and for the next stage."""
@@ -27,7 +28,7 @@ class Recipe:
 
     @property
     def store(self) -> Path:
-        return WORK / self.stage / self.digest
+        return work_folder(self.stage) / self.digest
 
     def claim(self) -> None:
         """Say in the store whose it is."""

@@ -1,7 +1,6 @@
 """One shard: the tensors of some clips in one file; and a published folder of them, in row order."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from motive.store.files import aside
+from motive.store.files import write_tensors
 
 Tensors = dict[str, torch.Tensor]
 BLOCK = 1 << 16  # bytes to read at once: a million sketches one by one take half a minute
@@ -35,11 +33,7 @@ def write_shard(path: Path, clips: dict[str, Tensors]) -> None:
             tensors[name] = torch.stack(list(column.values()))
         else:
             tensors |= column
-    with aside(path) as place, place.open("wb") as file:
-        # save_file would let nobody but the owner read it.
-        file.write(save(tensors, {"motive": json.dumps({"clip_ids": list(clips)})}))
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut leaves the name without the bytes
+    write_tensors(path, tensors, {"motive": json.dumps({"clip_ids": list(clips)})})
 
 
 @contextmanager

@@ -4,7 +4,6 @@ A clip that was ever computed under the same recipe is never computed again, and
 only on the clips and the recipe: not on interruptions, on the number of workers, or on what was done before.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from motive.store.files import alone, aside, read_table, write_table, write_text
+from motive.store.hashes import text_digest
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, read_ids, read_shard, write_shard
 
@@ -87,7 +87,7 @@ def read_done(recipe: Recipe, clip_ids: list[str]) -> Iterator[tuple[str, Tensor
 def write_chunk(recipe: Recipe, clips: dict[str, Tensors], failures: dict[str, Failure]) -> None:
     """Keep one finished chunk: its tensors, and why each clip failed that did."""
     recipe.claim()
-    name = hashlib.sha256("".join([*clips, *failures]).encode()).hexdigest()[:16]
+    name = text_digest("".join([*clips, *failures]))
     if failures:
         values = {clip_id: failure._asdict() for clip_id, failure in failures.items()}
         text = json.dumps(values, indent=1, sort_keys=True)

@@ -1,6 +1,5 @@
 """What the trackers that are neural networks share: weights from a file, and frames of a size they take."""
 
-import hashlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
+
+from motive.store.hashes import bytes_digest, hash_file
 
 LEAST = 128  # pixels of a side: below it RAFT's and AllTracker's pyramids run out of cells
 MULTIPLE = 8  # both see one cell in 8x8 pixels
@@ -47,11 +48,7 @@ def find_weights(weights: str) -> Path:
 
 def digest(*files: Path) -> str:
     """A hash of what is in these files."""
-    both = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            both.update(hashlib.file_digest(stream, "sha256").digest())
-    return both.hexdigest()[:16]
+    return bytes_digest(b"".join(bytes.fromhex(hash_file(path)) for path in files))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,5 @@
 """The numbers of a validation as a file, as tables for people, and as a picture."""
 
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from motive.images.charts import Bar, interval_chart
-from motive.images.motion import write_png
+from motive.images.png import write_png
+from motive.store.files import write_json
 from motive.validation.corrupted import CORRUPTIONS
 from motive.validation.rows import ROWS
 
@@ -19,9 +18,7 @@ Numbers = dict[str, Any]
 def write(folder: Path, n: Numbers) -> None:
     """Write validation.json, aside and renamed, and validation.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".validation.json.{os.getpid()}"
-    aside.write_text(json.dumps(n, indent=1, sort_keys=True) + "\n")
-    os.replace(aside, folder / "validation.json")
+    write_json(folder / "validation.json", n)
     write_png(folder / "validation.png", picture(n))
 
 

@@ -6,7 +6,6 @@ The noise levels divide the distribution of finetuning evenly and come in turn: 
 another by the luck of its level. Noises are many, as in any training: a few that all share would be learnt.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -25,6 +24,7 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.params import Params
 from motive.store.jobs import Job
+from motive.store.hashes import text_digest
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        return hashlib.sha256(f"{self.seed} {' '.join(self.clip_ids)}".encode()).hexdigest()[:16]
+        return text_digest(f"{self.seed} {' '.join(self.clip_ids)}")
 
 
 class Clips(NamedTuple):

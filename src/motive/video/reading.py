@@ -4,7 +4,6 @@ Frames stream by: memory grows with the frames asked for, not with the clip.
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from motive.store.files import aside
 from motive.video.decoding import TICK, BadClip, Shown, decoded, on_screen, read_packets, seconds, sought
 from motive.video.frames import read_pose, standardised
 
@@ -122,12 +122,12 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         raise ValueError(f"{path}: {height} x {width} frames: H.264 wants even sizes")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     quiet = {"fflags": "+bitexact", "movflags": "+faststart"}
-    with av.open(str(aside), "w", format="mp4", options=quiet) as container:
+    with aside(path) as place, av.open(str(place), "w", format="mp4", options=quiet) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.height = height
+        stream.width = width
+        stream.pix_fmt = "yuv420p"
         # else the bytes vary: x264's mbtree reads beside small frames, its fast paths differ between CPUs
         stable = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1", "flags": "+bitexact"}
         stream.options = {"crf": str(crf), **stable}
@@ -135,7 +135,6 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
         images = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
         for image in chain(images, [None]):
             container.mux(stream.encode(image))
-    os.replace(aside, path)
 
 
 # ---- opening and counting

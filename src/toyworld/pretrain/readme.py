@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motive.images.motion import write_png
+from motive.images.png import write_png
 from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
 from motive.models import backbones
 from toyworld.drawing import contact_sheet
