@@ -227,7 +227,7 @@ def query(
         num_columns = len(heads) if "segment_start" in ranking else len(heads) - 1
         rows = (
             (row.rank, f"{row.influence:+.3f}", row.clip_id, row.video, row.caption, segment_of(row))
-            for row in ends.itertuples()
+            for row in list[Any](ends.itertuples())
         )
         print_table(heads[:num_columns], (row[:num_columns] for row in rows))
     write_table(image.with_suffix(".parquet"), ranking)

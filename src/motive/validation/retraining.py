@@ -23,8 +23,8 @@ from motive.maths.training import plain_loss, rng_of
 from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.params import Params
-from motive.store.jobs import Job
 from motive.store.hashes import text_digest
+from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
