@@ -22,8 +22,8 @@ def text_digest(text: str, length: int = 16) -> str:
 
 
 def values_digest(values: Any, length: int = 16) -> str:
-    """The same of values that JSON can hold, in any order of their keys; others as `str` writes them."""
-    return text_digest(json.dumps(values, sort_keys=True, default=str), length)
+    """The same of values that JSON can hold, in any order of their keys."""
+    return text_digest(json.dumps(values, sort_keys=True), length)
 
 
 def hash_file(path: Path) -> str:

@@ -1,9 +1,10 @@
 """dvc.lock: what went into each stage and what came out, so which data version this is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from motive.store.hashes import values_digest
+from motive.store.hashes import text_digest
 
 LOCK = Path("dvc.lock")
 Lock = dict[str, dict[str, Any]]  # stage as DVC calls it, e.g. masks@pool -> what went in and came out
@@ -43,7 +44,8 @@ def _touches(one: str, other: str) -> bool:
 
 def digest(values: Any) -> str:
     """32 hex digits of a lock, or of anything like it."""
-    return values_digest(values, 32)
+    # YAML has dates, which JSON has not: as text they are the same on every machine.
+    return text_digest(json.dumps(values, sort_keys=True, default=str), 32)
 
 
 def out_digest(lock: Lock, path: str) -> str:
