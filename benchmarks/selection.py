@@ -87,7 +87,14 @@ def measure(params: Params, strategies: list[str], seeds: range, limit: int | No
         subset = choose(params, strategy, seed)
         num_selected, out = len(subset), WORK / f"{strategy}-{seed}"
         log.info("selection: %d of %d: %s, seed %d", number + 1, len(seeds) * len(strategies), strategy, seed)
-        finetuning.train(with_finetuning(params, {"seed": seed}), subset, out)
+        finetuning.train(
+            subset,
+            out,
+            finetuning=params.finetuning.model_copy(update={"seed": seed}),
+            model=params.model,
+            max_tokens=params.latents.max_tokens,
+            fps=params.clips.fps,
+        )
         model = replace(tuned_model(*where, str(out)), name=out.name)
         tuned[strategy].append(losses_of(model, clip_ids, params))
     return Measured(base, {name: np.stack(rows) for name, rows in tuned.items()}, num_selected)

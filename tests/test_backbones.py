@@ -314,7 +314,14 @@ def test_the_stages_run_from_clips_to_a_tuned_model(name, path, project):
         params = project.model_copy(
             update={"finetuning": project.finetuning.model_copy(update={"method": method})}
         )
-        finetuning.train(params, read_clips("pool")["clip_id"].tolist(), Path("data/finetuning"))
+        finetuning.train(
+            read_clips("pool")["clip_id"].tolist(),
+            Path("data/finetuning"),
+            finetuning=params.finetuning,
+            model=params.model,
+            max_tokens=params.latents.max_tokens,
+            fps=params.clips.fps,
+        )
         model = tuned.frozen_transformer(tuned.tuned_model(*where, "data/finetuning"))
         with torch.no_grad():
             v, base = (

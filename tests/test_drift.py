@@ -6,8 +6,7 @@ import pytest
 
 from motive.checks import check
 from motive.checks.suites import UNLIKELY
-from motive.recording.drift import distances
-from motive.recording.profiles import COLUMNS
+from motive.recording.drift import COLUMNS, distances
 
 NUM_TRIALS = 100
 THRESHOLD = 0.1  # as it ships

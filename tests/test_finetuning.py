@@ -18,6 +18,7 @@ from motive.checks import CheckFailed
 from motive.clips.table import read_clips
 from motive.maths.training import batch_rows, rng_of, training_loss
 from motive.models import backbones, tuned
+from motive.params import Params
 from motive.stages import finetuning, run_stage, sketches
 from motive.store import checkpoints
 from motive.store.files import read_table, write_table
@@ -60,8 +61,19 @@ def test_a_checkpoint_brings_back_weights_and_moments_and_anybody_may_read_it(tm
 # ---- fine-tuning
 
 
+def train(params: Params, clip_ids: list[str]) -> None:
+    finetuning.train(
+        clip_ids,
+        OUT,
+        finetuning=params.finetuning,
+        model=params.model,
+        max_tokens=params.latents.max_tokens,
+        fps=params.clips.fps,
+    )
+
+
 def tune(**changes: Any) -> None:
-    finetuning.train(params_of(finetuning=changes), read_clips("pool")["clip_id"].tolist()[:3], OUT)
+    train(params_of(finetuning=changes), read_clips("pool")["clip_id"].tolist()[:3])
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -102,7 +114,7 @@ def test_in_bfloat16_too_what_is_written_is_what_is_loaded(copy, method):
     ]
     assert min(cosines[:-1]) > 0.95
     clip_ids = read_clips("pool")["clip_id"].tolist()
-    finetuning.train(params_of(model={"dtype": "bfloat16"}, finetuning={"method": method}), clip_ids, OUT)
+    train(params_of(model={"dtype": "bfloat16"}, finetuning={"method": method}), clip_ids)
     model = ("model", "bfloat16", "cpu")
     loaded: Any = tuned.frozen_transformer(tuned.tuned_model(*model, str(OUT)))
     base = backbones.load_transformer(*model)
@@ -177,10 +189,10 @@ def test_how_often_it_is_kept_changes_no_result(copy):
 
 
 LAUNCHED = """
-from motive.stages import finetuning
+from motive.stages import finetuning, run_stage
 from testing.model_project import params_of
 
-finetuning.run(params_of())
+run_stage(finetuning, params_of())
 """
 
 
@@ -229,7 +241,7 @@ def choose(count: int) -> list[str]:
 
 def test_a_clip_without_latent_stops_the_training_by_name(copy):
     with pytest.raises(ValueError, match="clip 0123456789abcdef has no latent"):
-        finetuning.train(params_of(), ["0123456789abcdef"], OUT)
+        train(params_of(), ["0123456789abcdef"])
 
 
 def test_a_loss_that_is_no_number_stops_the_training(copy):
@@ -241,5 +253,5 @@ def test_a_loss_that_is_no_number_stops_the_training(copy):
 def test_a_training_that_diverged_fails_its_stage(copy):
     choose(3)
     with pytest.raises(CheckFailed, match=r"loss: values to be between.*What to do: the training diverged"):
-        finetuning.run(params_of(finetuning={"learning_rate": 10.0}))
+        run_stage(finetuning, params_of(finetuning={"learning_rate": 10.0}))
     assert '"gate": "finetuning"' in (OUT / "checks.json").read_text()

@@ -110,7 +110,7 @@ def test_it_keeps_no_process_alive(params):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_without_nvidias_library_or_driver_there_are_no_cards(params):
+def test_without_nvidias_library_or_driver_there_are_no_gpus(params):
     cuda = other(params, "model", device="cuda")
     with system.sampled("latents@pool", cuda):
         pass

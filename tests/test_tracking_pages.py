@@ -1,5 +1,6 @@
 """What a person finds in MLflow: pages, notes, rankings, what stages cost, how far the clips have drifted."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from motive.params import load_params
 from motive.recording import store as tracking
+from motive.recording.drift import COLUMNS
 from motive.recording.markdown import best_clips
 from motive.recording.notes import run_note
-from motive.recording.profiles import COLUMNS
 from motive.recording.system import sampled
 from motive.stages import record
 from testing.tiny import ROOT
@@ -113,6 +115,9 @@ def test_a_ranking_is_read_back_by_the_line_of_the_readme(finished):
     assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
 
 
+OLD_MACHINE = {"workers", "ray", "shards", "track"}  # what decided nothing, by its name then
+
+
 def with_pool(version: str) -> None:
     """The same project with other clips in its pool, as DVC sees it."""
     yaml = YAML(typ="safe")
@@ -140,6 +145,26 @@ def test_the_profile_of_the_data_version_before_is_found(finished):
     found = tracking.last_profile("motive", "", "c", recipe)
     assert found is not None
     assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
+
+
+def test_a_run_that_was_written_when_the_stage_was_called_track_is_compared_with(finished):
+    """Its recipe left out the section `track`, as today's leaves out `record`."""
+    values = load_params().model_dump()
+    values["track"] = values.pop("record")
+    decisive = {name: value for name, value in values.items() if name not in OLD_MACHINE}
+    recipe = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.create_experiment("motive", (finished / "mlartifacts").as_uri())
+    tags = {"data_version": "old", "params_hash": recipe, "mlflow.source.name": "motive track"}
+    old = client.create_run(experiment, tags=tags).info.run_id
+    client.create_run(experiment, run_name="track", tags={"mlflow.parentRunId": old})
+    write(finished / "profile.parquet", pd.DataFrame({"clip_id": ["aa", "zz"], "duration": [9.0, 9.0]}))
+    client.log_artifact(old, str(finished / "profile.parquet"), "tables")
+    client.set_terminated(old)
+    record.run(load_params())
+    [run] = parents(finished)
+    assert run.data.metrics["drift/duration"] == 1
+    assert run.data.metrics["drift/num_gone"] == 1
 
 
 def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from motive.checks.great_expectations import SHOWN, outcomes
+from motive.checks.great_expectations import SHOWN, Outcome, outcomes
 from motive.checks.page import PAGE, warnings, write_outcomes, write_page
 from motive.checks.suites import STATS, SUITES
 
@@ -36,18 +36,22 @@ def check(name: str, table: pd.DataFrame, *, file: Path | str | None = None, **c
     if name not in SUITES:
         raise ValueError(f"there is no check {name!r}; it is one of {', '.join(SUITES)}")
     suite, columns = SUITES[name]
-    if missing := [column for column in columns if column not in table.columns]:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
         raise CheckFailed(f"{file or name}: lacks the columns {', '.join(missing)}: run its stage again")
-    found = [outcome for gate in suite(table, **context) for outcome in outcomes(gate)]
+    results: list[Outcome] = []
+    for gate in suite(table, **context):
+        results += outcomes(gate)
     see = ""
     if file:
-        write_outcomes(Path(file), name, len(table), found)
+        write_outcomes(Path(file), name, len(table), results)
         see = f"\nsee {PAGE}" if write_page() else ""
-    broken = [outcome for outcome in found if not outcome.holds]
-    if failed := [str(outcome) for outcome in broken if outcome.severity == "critical"]:
+
+    broken = [outcome for outcome in results if not outcome.holds]
+    failed = [str(outcome) for outcome in broken if outcome.severity == "critical"]
+    if failed:
         raise CheckFailed(f"{file or name}: {len(failed)} expectations failed\n" + "\n".join(failed) + see)
     for outcome in broken:
         log.warning("%s: %s", name, str(outcome).removeprefix("- "))
-    log.info(
-        "%s: %d of %d expectations hold for %d rows", name, len(found) - len(broken), len(found), len(table)
-    )
+    num_held = len(results) - len(broken)
+    log.info("%s: %d of %d expectations hold for %d rows", name, num_held, len(results), len(table))

@@ -50,21 +50,27 @@ def outcomes(gate: Gate) -> list[Outcome]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the library, none of ours
         gx, definition = _library()
-        names = [name for name in NAMES if name in gate.table.columns]
-        expectations = [
-            getattr(gx.expectations, kind)(**arguments, severity=severity, meta={"place": place})
-            for place, (kind, arguments, _, severity) in enumerate(gate.expectations)
-        ]
-        suite = gx.ExpectationSuite("gate", expectations=expectations)
+        suite = gx.ExpectationSuite(
+            "gate",
+            expectations=[
+                getattr(gx.expectations, each.kind)(
+                    **each.arguments, severity=each.severity, meta={"place": place}
+                )
+                for place, each in enumerate(gate.expectations)
+            ],
+        )
         batch = definition.get_batch(batch_parameters={"dataframe": gate.table})
-        form = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
-        results = batch.validate(suite, result_format=form).results
+        naming = [name for name in NAMES if name in gate.table.columns]
+        results = batch.validate(
+            suite,
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": naming},
+        ).results
     ordered = sorted(results, key=lambda each: each.expectation_config.meta["place"])
     return [
         Outcome(
             _wanted(expectation),
             bool(result.success),
-            _found(result),
+            _observed(result),
             expectation.advice,
             expectation.severity,
         )
@@ -90,21 +96,20 @@ def _library() -> tuple[Any, Any]:
 
 def _wanted(expectation: Expectation) -> str:
     """E.g. `fps: values to be between (min_value=0.1)`."""
-    kind, arguments, *_ = expectation
-    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.removeprefix("Expect").removeprefix("Column")).lower()
+    arguments = expectation.arguments
+    kind = expectation.kind.removeprefix("Expect").removeprefix("Column")
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind).lower()
     shown = {name: value for name, value in arguments.items() if name != "column" and value != FINITE}
     rest = ", ".join(f"{name}={value}" for name, value in shown.items())
     return f"{arguments.get('column', 'table')}: {words}" + (f" ({rest})" if rest else "")
 
 
-def _found(outcome: Any) -> str:
+def _observed(outcome: Any) -> str:
     """E.g. `1 of 9 rows: 3f... (0.0)`, or `9 rows` where all is well."""
     result = outcome.result
     if "element_count" not in result:
-        errors = [
-            each["exception_message"] for each in outcome.exception_info.values() if isinstance(each, dict)
-        ]
-        return "; ".join(errors) or f"found {result['observed_value']}"
+        raised = [each for each in outcome.exception_info.values() if isinstance(each, dict)]
+        return "; ".join(each["exception_message"] for each in raised) or f"found {result['observed_value']}"
     if outcome.success:
         return f"{result['element_count']} rows"
     rows = result["unexpected_index_list"]

@@ -7,23 +7,29 @@ from typing import Any
 from motive.checks.great_expectations import Outcome
 from motive.params import Params
 from motive.store.files import write_text
+from motive.store.layout import data_folder
 
-DATA = Path("data")
+DATA = data_folder()
 PAGE = DATA / "data_docs.html"
 NAME = "checks.json"
 ORDER = list(Params.model_fields)  # the stages, as the river runs
 
 
-def write_outcomes(file: Path, gate: str, num_rows: int, found: list[Outcome]) -> None:
+def write_outcomes(file: Path, gate: str, num_rows: int, outcomes: list[Outcome]) -> None:
     """Write how a gate went beside the table, or into its folder: the same data gives the same bytes."""
     folder = file.parent if file.suffix else file
-    content = {"gate": gate, "num_rows": num_rows, "expectations": [outcome._asdict() for outcome in found]}
+    content = {
+        "gate": gate,
+        "num_rows": num_rows,
+        "expectations": [outcome._asdict() for outcome in outcomes],
+    }
     write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
 
 
 def write_page() -> bool:
-    """Write the page anew from what lies in data/; whether there was anything to write."""
-    if gates := _gates():
+    """Write the page from what lies in data/; whether there was anything to write."""
+    gates = _gates()
+    if gates:
         from jinja2 import Environment, PackageLoader
 
         pages = Environment(loader=PackageLoader("motive.checks", "."), autoescape=True)

@@ -71,13 +71,17 @@ def sketches(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame
     again = "delete .motive/work/sketches and run the sketches stage again"
     none = "no sketch is ok: does anything move? see masks.floor and masks/overlay.png, then the model"
     ok = table["ok"].eq(True)
-    norm = table["norm"].where(ok, 1.0)
     table = table.assign(
-        finite=table["finite"].where(ok, True), norm=norm, any_ok=bool(ok.any() or table.empty)
+        finite=table["finite"].where(ok, True),
+        norm=table["norm"].where(ok, 1.0),
+        any_ok=bool(ok.any() or table.empty),
     )
-    unit = _between("norm", 1 - SLACK, 1 + SLACK, again)
-    gate = Gate(table, [*_among("ok", FLAG, again), *unit, _true("any_ok", none)])
-    return [*arrays(table, clips=clips, failures=failures), gate]
+    expectations = [
+        *_among("ok", FLAG, again),
+        *_between("norm", 1 - SLACK, 1 + SLACK, again),
+        _true("any_ok", none),
+    ]
+    return [*arrays(table, clips=clips, failures=failures), Gate(table, expectations)]
 
 
 def ranking(table: pd.DataFrame, *, pool: pd.DataFrame, num_queries: int) -> list[Gate]:
@@ -173,9 +177,12 @@ SUITES: dict[str, tuple[Callable[..., list[Gate]], tuple[str, ...]]] = {
 
 def _ledger(table: pd.DataFrame, clips: pd.DataFrame, failed: set[str], advice: str) -> Gate:
     """Every clip of the stage before is published or failed, none is both, and none came from elsewhere."""
-    published, known = set(table["clip_id"].dropna()), set(clips["clip_id"])
-    states = dict.fromkeys(known, "lost") | dict.fromkeys((published | failed) - known, "from elsewhere")
-    states |= dict.fromkeys(known & published, "published") | dict.fromkeys(known & failed, "failed")
+    published = set(table["clip_id"].dropna())
+    ours = set(clips["clip_id"])
+    states = dict.fromkeys(ours, "lost")
+    states |= dict.fromkeys((published | failed) - ours, "from elsewhere")
+    states |= dict.fromkeys(ours & published, "published")
+    states |= dict.fromkeys(ours & failed, "failed")
     states |= dict.fromkeys(published & failed, "published and failed")
     ledger = pd.DataFrame(sorted(states.items()), columns=["clip_id", "state"])
     return Gate(ledger, [_in_set("state", ["published", "failed"], advice)])

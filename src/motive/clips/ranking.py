@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from motive.store.files import read_table
+from motive.store.layout import stage_folder
 
 OK = "ok"  # it has influence
 STILL = "still"  # nothing in it moves: no influence, but it could be trained on
 FAILED = "failed"  # a stage could not do it
 STATUSES = (OK, STILL, FAILED)
 
-RANKING = Path("data/attribution/ranking.parquet")
 SEGMENT = {"start": "segment_start", "end": "segment_end", "influence": "segment_influence"}
 
 
@@ -22,7 +22,7 @@ def read_ranking(root: Path = Path()) -> pd.DataFrame:
     Raises:
         ValueError: attribution has not finished, or an earlier version of Motive wrote the table.
     """
-    path = root / RANKING
+    path = stage_folder("attribution", root=root) / "ranking.parquet"
     table = read_table(path)
     if "status" not in table:
         raise ValueError(

@@ -31,7 +31,7 @@ class Measured(NamedTuple):
     """
 
     per_clip: pd.DataFrame
-    how: dict
+    made_by: dict
 
 
 def better(new: Measured, old: Measured | None, version: str = "", name: str = "") -> tuple[bool, str]:
@@ -40,28 +40,27 @@ def better(new: Measured, old: Measured | None, version: str = "", name: str = "
     Both by the paired 95 % interval of the change over the clips: below zero, or it does not count.
     """
     losses: Any = new.per_clip.sort_values("clip_id")
-    improves, said = _below_zero(losses["motion_loss_tuned"], losses["motion_loss_base"])
+    improves, change = _below_zero(losses["motion_loss_tuned"], losses["motion_loss_base"])
     if not improves:
-        return False, f"it does not improve on its base: motion loss {said}"
+        return False, f"it does not improve on its base: motion loss {change}"
     if old is None:
-        return True, f"the first that improves on its base: motion loss {said}"
+        return True, f"the first that improves on its base: motion loss {change}"
     before: Any = old.per_clip.sort_values("clip_id")
-    if new.how != old.how or losses["clip_id"].tolist() != before["clip_id"].tolist():
+    if new.made_by != old.made_by or losses["clip_id"].tolist() != before["clip_id"].tolist():
         return False, (
             f"measured on other clips or in another way than the champion, version {version}; by hand: "
             f'mlflow.MlflowClient().set_registered_model_alias("{name}", "{CHAMPION}", VERSION)'
         )
-    ahead, said = _below_zero(losses["motion_loss_tuned"], before["motion_loss_tuned"])
+    ahead, change = _below_zero(losses["motion_loss_tuned"], before["motion_loss_tuned"])
     word = "better" if ahead else "not better"
-    return ahead, f"{word} than the champion, version {version}: motion loss {said}"
+    return ahead, f"{word} than the champion, version {version}: motion loss {change}"
 
 
 def _below_zero(new: pd.Series, old: pd.Series) -> tuple[bool, str]:
     """Whether the losses fell for sure, and by how much, in words."""
     change = np.asarray(new, dtype=float) - np.asarray(old, dtype=float)
     low, high = bootstrap_interval(change, 0)
-    said = f"{change.mean():+.5f} (95 % interval {low:+.5f} to {high:+.5f}, {len(change)} clips)"
-    return high < 0, said
+    return high < 0, f"{change.mean():+.5f} (95 % interval {low:+.5f} to {high:+.5f}, {len(change)} clips)"
 
 
 def register(client: "MlflowClient", run_id: str, name: str, measured: Measured) -> None:
@@ -71,28 +70,38 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    if found and DECIDED in found[0].tags:
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    if versions and DECIDED in versions[0].tags:
         return
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+    # Is it the best?
     champion = _champion(client, name)
-    old = _read(client, champion.run_id or "") if champion else None
-    wins, why = better(measured, old, str(champion.version) if champion else "", name)
-    if champion and not old:
-        why = f"the results of the champion, version {champion.version}, are gone; {why}"
-    source = f"runs:/{run_id}/model"
-    version = found[0] if found else client.create_model_version(name, source, run_id, description=why)
-    number = str(version.version)
+    if champion is None:
+        wins, why = better(measured, None, name=name)
+        loses = "none is champion"
+    else:
+        old = _read(client, champion.run_id or "")
+        wins, why = better(measured, old, str(champion.version), name)
+        loses = f"version {champion.version} stays champion"
+        if old is None:
+            why = f"the results of the champion, version {champion.version}, are gone; {why}"
+
+    # It is a version in any case.
+    if versions:
+        number = str(versions[0].version)
+    else:
+        version = client.create_model_version(name, f"runs:/{run_id}/model", run_id, description=why)
+        number = str(version.version)
     if wins:
         client.set_registered_model_alias(name, CHAMPION, number)
         log.info("record: %s version %s is champion: %s", name, number, why)
     else:
-        kept = f"version {champion.version} stays champion" if champion else "none is champion"
-        log.info("record: %s version %s, %s: %s", name, number, kept, why)
+        log.info("record: %s version %s, %s: %s", name, number, loses, why)
     client.set_model_version_tag(name, number, DECIDED, "true")  # last: a killed `record` decides again
 
 
@@ -106,12 +115,12 @@ def _read(client: "MlflowClient", run_id: str) -> Measured | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        there = {Path(each.path).name for each in client.list_artifacts(run_id, FOLDER)}
+        names = {Path(artifact.path).name for artifact in client.list_artifacts(run_id, FOLDER)}
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        there = set()
-    if not {PER_CLIP, MEASURED} <= there:
+        names = set()
+    if not {PER_CLIP, MEASURED} <= names:
         return None
     with TemporaryDirectory() as folder:
         place = Path(client.download_artifacts(run_id, FOLDER, folder))

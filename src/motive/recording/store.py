@@ -1,4 +1,4 @@
-"""Writes a finished data version to MLflow, once: a parent run, and a nested run for each stage."""
+"""MLflow: a record becomes a run with a nested run for each stage, once, and is looked up again."""
 
 import json
 import logging
@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,21 +17,23 @@ import pandas as pd
 from filelock import FileLock
 
 from motive.errors import TryAgain
-from motive.recording.champion import Measured, register
+from motive.recording.champion import register
 from motive.recording.notes import EXPERIMENT, NOTE
 from motive.recording.numbers import log_numbers
+from motive.recording.records import DataVersion, Record
 from motive.recording.views import KIND, VIEW, compare_address, compare_view
 from motive.store.files import aside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Dataset
+    from mlflow.entities import DatasetInput, Run
 
 KEY = "motive.key"
 ATTEMPT = "motive.attempt"
 FAILED = ("failed_stage", "reason")  # tags of a run that did not get to its end
 MAX_TAG = 4000  # characters of a tag that every store of MLflow keeps
-VERSION, RECIPE = "data_version", "params_hash"  # tags: which clips, and what was done with them
+VERSION = "data_version"  # tag: which clips
+RECIPE = "params_hash"  # tag: what was done with them
 PROFILE = "profile.parquet"  # what drift is looked for in
 TABLES = "tables"  # the folder of it and of other tables, in a run's artifacts
 MAX_LOOK = 20  # runs that are looked through for a profile: older ones have none
@@ -40,48 +41,6 @@ CREDENTIALS = re.compile(r"//[^/@\s]*@")
 UI = "http://127.0.0.1:5000"  # what `make ui` serves, where the store is sqlite
 
 log = logging.getLogger("motive")
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """What one stage has to say; it becomes a nested run."""
-
-    name: str
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # name -> (step, value)
-    samples: list[dict[str, float]] = field(default_factory=list)  # `time` in seconds, and numbers by name
-
-
-@dataclass(frozen=True)
-class DataVersion:
-    """Clips that went in: `digest` is DVC's hash of their table, `source` the folder they came from."""
-
-    name: str
-    digest: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Record:
-    """One data version. Records with the same `key` are the same, and are written once.
-
-    `attempt` is the same for a run that failed on the way here.
-    """
-
-    key: str
-    attempt: str
-    name: str
-    tags: dict[str, str]
-    params: dict[str, str]
-    metrics: dict[str, float]
-    stages: list[StageRun]
-    datasets: list[DataVersion] = field(default_factory=list)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    files: list[tuple[Path, str]] = field(default_factory=list)  # file or folder -> artifact folder
-    model: str = ""  # name in the registry; empty: there is none
-    measured: Measured | None = None  # how good that model is
 
 
 class Pages(NamedTuple):
@@ -102,7 +61,8 @@ def project_root() -> Path:
 
 def tracking_uri(uri: str) -> str:
     """`record.uri`, else MLFLOW_TRACKING_URI, else sqlite in the project, made when it is missing."""
-    if chosen := uri or os.environ.get("MLFLOW_TRACKING_URI", ""):
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if chosen:
         return chosen
     store = project_root() / "mlflow.db"
     if not store.exists():
@@ -138,14 +98,14 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
     """
     with _client(uri) as (client, where):
         experiment_id = _experiment_id(client, experiment, where)
-        found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'")
-        for run in found:
+        run_id = ""
+        for run in client.search_runs([experiment_id], f"tags.`{KEY}` = '{record.key}'"):
             if run.info.status == "FINISHED":
                 log.info("record: MLflow has this data version already: run %s", run.info.run_name)
                 run_id = run.info.run_id
                 break
             _delete(client, experiment_id, run.info.run_id)
-        else:
+        if not run_id:
             run_id = _write(client, experiment_id, record)
         if record.model and record.measured:  # of a finished run only: no other may be thrown away
             register(client, run_id, record.model, record.measured)
@@ -153,7 +113,12 @@ def write_record(record: Record, experiment: str, uri: str) -> str:
 
 
 def write_failure(
-    attempt: str, name: str, tags: dict[str, str], files: list[tuple[Path, str]], experiment: str, uri: str
+    attempt: str,
+    name: str,
+    tags: dict[str, str],
+    files: list[tuple[Path, str]],
+    experiment: str,
+    uri: str,
 ) -> str:
     """Write that a run failed before there were results; its run goes on when the attempt succeeds.
 
@@ -162,9 +127,8 @@ def write_failure(
     """
     with _client(uri) as (client, where):
         experiment_id = _experiment_id(client, experiment, where)
-        run_id = _attempted(
-            client, experiment_id, attempt, "FAILED", "RUNNING"
-        )  # running: `record` was killed
+        # One that runs is of a killed `record`.
+        run_id = _attempted(client, experiment_id, attempt, "FAILED", "RUNNING")
         if not run_id:
             run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
@@ -178,16 +142,18 @@ def write_failure(
 def pages_of(key: str, experiment: str, uri: str) -> Pages | None:
     """Where a browser shows the run of a record, if there is one."""
     with _client(uri) as (client, where):
-        found = client.get_experiment_by_name(experiment)
-        ids = [found.experiment_id] if found else []
-        runs = client.search_runs(ids, f"tags.`{KEY}` = '{key}'") if ids else []
+        runs = _search(client, experiment, f"tags.`{KEY}` = '{key}'")
         if not runs:
             return None
-        server = without_credentials(where) if where.startswith("http") else UI
         run = runs[0].info
-        page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-        needs = "" if where.startswith("http") else " (after `make ui`)"
-        return Pages(str(run.run_name), page, compare_address(server, run.experiment_id), needs)
+        remote = where.startswith("http")
+        server = without_credentials(where) if remote else UI
+        return Pages(
+            name=str(run.run_name),
+            run=f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}",
+            compare=compare_address(server, run.experiment_id),
+            needs="" if remote else " (after `make ui`)",
+        )
 
 
 def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.DataFrame | None:
@@ -195,18 +161,25 @@ def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.Dat
 
     With other parameters, numbers would differ without any drift.
     """
-    finished = (
+    others = (
         f"attributes.status = 'FINISHED' and tags.{VERSION} != '{version}' and tags.{RECIPE} = '{recipe}'"
     )
+    path = f"{TABLES}/{PROFILE}"
     with _client(uri) as (client, _), TemporaryDirectory() as folder:
-        found = client.get_experiment_by_name(experiment)
-        ids = [found.experiment_id] if found else []
-        order = ["attributes.start_time DESC"]
-        for run in client.search_runs(ids, finished, max_results=MAX_LOOK, order_by=order) if ids else []:
-            paths = [each.path for each in client.list_artifacts(run.info.run_id, TABLES)]
-            if (path := f"{TABLES}/{PROFILE}") in paths:
+        for run in _search(client, experiment, others):
+            artifacts = client.list_artifacts(run.info.run_id, TABLES)
+            if path in [artifact.path for artifact in artifacts]:
                 return pd.read_parquet(client.download_artifacts(run.info.run_id, path, folder))
     return None
+
+
+def _search(client: "MlflowClient", experiment: str, query: str) -> "list[Run]":
+    """The newest runs of an experiment that answer a query; none if there is no such experiment."""
+    place = client.get_experiment_by_name(experiment)
+    if place is None:
+        return []
+    newest = ["attributes.start_time DESC"]
+    return list(client.search_runs([place.experiment_id], query, max_results=MAX_LOOK, order_by=newest))
 
 
 @contextmanager
@@ -221,16 +194,19 @@ def _client(uri: str) -> Iterator[tuple["MlflowClient", str]]:
     try:
         yield MlflowClient(where), where
     except (MlflowException, OperationalError) as error:
-        said = without_credentials(f"MLflow at {where} did not take the results: {str(error)[:500]}")
+        reason = without_credentials(f"MLflow at {where} did not take the results: {str(error)[:500]}")
         raise TryAgain(
-            f"{said}\nThey are complete in data/. Mend that, or change record.uri; "
+            f"{reason}\nThey are complete in data/. Mend that, or change record.uri; "
             "`motive record` writes them then."
         ) from error
 
 
 def _attempted(client: "MlflowClient", experiment_id: str, attempt: str, *statuses: str) -> str:
-    found = client.search_runs([experiment_id], f"tags.`{ATTEMPT}` = '{attempt}'")
-    return next((run.info.run_id for run in found if run.info.status in statuses), "")
+    """The id of the newest run of this attempt that is in one of these states; empty if there is none."""
+    for run in client.search_runs([experiment_id], f"tags.`{ATTEMPT}` = '{attempt}'"):
+        if run.info.status in statuses:
+            return run.info.run_id
+    return ""
 
 
 def _experiment_id(client: "MlflowClient", name: str, where: str) -> str:
@@ -259,36 +235,28 @@ def _delete(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
 
 
 def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
-    from mlflow.entities import DatasetInput, InputTag
-
-    own = {KEY: record.key, ATTEMPT: record.attempt}  # before all else: by these a killed one is found
-    parent = _attempted(client, experiment_id, record.attempt, "FAILED")
-    if parent:
-        client.set_tag(parent, KEY, record.key)
-        client.update_run(parent, status="RUNNING", name=record.name)
-        for tag in FAILED:
-            client.delete_tag(parent, tag)
-    else:
-        parent = client.create_run(experiment_id, run_name=record.name, tags=_origin() | own).info.run_id
+    """Write the parent run, then a nested run for each stage; returns the parent's id."""
+    parent = _start(client, experiment_id, record)
     for tag, value in record.tags.items():
         client.set_tag(parent, tag, value)
-    curves = {
-        f"{stage.name}/{name}": curve for stage in record.stages for name, curve in stage.curves.items()
-    }
+
+    # Numbers. The curves of all stages stand in the parent too, where runs are compared.
+    curves = {}
+    for stage in record.stages:
+        curves |= {f"{stage.name}/{name}": curve for name, curve in stage.curves.items()}
     log_numbers(client, parent, record.params, record.metrics, curves, [])
-    client.log_inputs(
-        parent,
-        [
-            DatasetInput(_dataset(data), [InputTag("mlflow.data.context", data.name)])
-            for data in record.datasets
-        ],
-    )
+    client.log_inputs(parent, [_dataset(data) for data in record.datasets])
+
+    # Tables and files.
     for name, table in record.tables.items():
-        text = table.select_dtypes("string")  # as objects: MLflow's search for pictures in it is deprecated
+        text = table.select_dtypes("string")  # as objects: MLflow's search for images in it is deprecated
         client.log_table(parent, table.astype(dict.fromkeys(text, object)), name)
     for path, folder in record.files:
-        log_files = client.log_artifacts if path.is_dir() else client.log_artifact
-        log_files(parent, str(path), folder)
+        if path.is_dir():
+            client.log_artifacts(parent, str(path), folder)
+        else:
+            client.log_artifact(parent, str(path), folder)
+
     for stage in record.stages:
         tags = {**stage.tags, "mlflow.parentRunId": parent}
         child = client.create_run(experiment_id, tags=tags, run_name=stage.name).info.run_id
@@ -298,6 +266,19 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     return parent
 
 
+def _start(client: "MlflowClient", experiment_id: str, record: Record) -> str:
+    """A failed run of the same attempt goes on; a new one is named by its first tags, should it be killed."""
+    run_id = _attempted(client, experiment_id, record.attempt, "FAILED")
+    if not run_id:
+        own = {KEY: record.key, ATTEMPT: record.attempt}
+        return client.create_run(experiment_id, run_name=record.name, tags=_origin() | own).info.run_id
+    client.set_tag(run_id, KEY, record.key)
+    client.update_run(run_id, status="RUNNING", name=record.name)
+    for tag in FAILED:
+        client.delete_tag(run_id, tag)
+    return run_id
+
+
 def _origin() -> dict[str, str]:
     """Who made a run, and from which commit, as MLflow's own functions say it."""
     from mlflow.tracking.context.registry import resolve_tags
@@ -305,7 +286,8 @@ def _origin() -> dict[str, str]:
     return resolve_tags({"mlflow.source.name": "motive record"})
 
 
-def _dataset(data: DataVersion) -> "Dataset":
-    from mlflow.entities import Dataset
+def _dataset(data: DataVersion) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    return Dataset(data.name, data.digest, "local", json.dumps({"uri": data.source}))
+    dataset = Dataset(data.name, data.digest, "local", json.dumps({"uri": data.source}))
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", data.name)])

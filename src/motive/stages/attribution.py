@@ -20,15 +20,16 @@ from motive.maths.ranking import mean_influence, rank, votes, votes_against
 from motive.maths.segments import segment_seconds
 from motive.maths.statistics import rank_correlation, row_bootstrap_intervals
 from motive.params import Attribution, Clips
-from motive.store.files import aside, read_table, write_table, write_text
+from motive.store.files import read_table, write_bytes, write_json, write_table
+from motive.store.layout import split_folder, stage_folder
 from motive.store.recipes import deciding, differences
 from motive.store.shards import read_aligned, read_column, read_ids, read_manifest, read_stacked, shard_paths
 
 log = logging.getLogger("motive")
 
-OUT = Path("data/attribution")
-POOL = Path("data/pool")
-QUERIES = Path("data/queries")
+OUT = stage_folder("attribution")
+SKETCHES = stage_folder("sketches", "pool")
+QUERY_SKETCHES = stage_folder("sketches", "queries")
 NUM_EXTREMES = 20  # best and worst clips of a motion that best_and_worst.parquet names
 
 
@@ -39,10 +40,10 @@ def run(*, attribution: Attribution, clips: Clips) -> None:
         ValueError: sketches made in different ways, no usable query, or a motion that no query shows.
     """
     # What comes in: pool clips are rows, queries are columns, each in the order of its clip table.
-    same_recipe(POOL / "sketches", QUERIES / "sketches")
+    same_recipe(SKETCHES, QUERY_SKETCHES)
     pool = read_clips("pool")
-    ok, sketches = aligned(pool, POOL / "sketches")
-    queries, query_sketches = _usable(read_clips("queries"), QUERIES / "sketches")
+    ok, sketches = aligned(pool, SKETCHES)
+    queries, query_sketches = _usable(read_clips("queries"), QUERY_SKETCHES)
     voters = choose_voters(queries["motion"].tolist(), attribution.motion)
     log.info("attribution: %d of %d pool clips are ok, %d queries vote", ok.sum(), len(pool), len(voters))
 
@@ -79,10 +80,11 @@ def same_recipe(pool: Path, queries: Path) -> None:
     Raises:
         ValueError: it is not; says what differs.
     """
-    manifests = [deciding(read_manifest(folder)) for folder in (pool, queries)]
-    for manifest in manifests:
+    of_pool = deciding(read_manifest(pool))
+    of_queries = deciding(read_manifest(queries))
+    for manifest in (of_pool, of_queries):
         manifest["params"].pop("storage", None)  # the same sketches in other dtypes
-    different = differences(manifests[0], manifests[1])
+    different = differences(of_pool, of_queries)
     if different:
         lines = "".join(f"\n  {line}" for line in different)
         raise ValueError(
@@ -167,9 +169,9 @@ def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile:
 
 def _statuses(clip_ids: list[str], ok: np.ndarray) -> pd.DataFrame:
     """`status` of each clip, and `reason`, for people: why it has no influence."""
-    sketched_ids, moves = read_stacked(POOL / "sketches", "ok")
+    sketched_ids, moves = read_stacked(SKETCHES, "ok")
     sketched = dict(zip(sketched_ids, moves.tolist(), strict=True))
-    failures = read_table(POOL / "sketches/failures.parquet")  # of the stages before, too
+    failures = read_table(SKETCHES / "failures.parquet")  # of the stages before, too
     reasons = dict(zip(failures["clip_id"], failures["reason"], strict=True))
     rows = []
     for clip_id, usable in zip(clip_ids, ok, strict=True):
@@ -200,12 +202,12 @@ def segment_table(
         `clip_id`, `segment`, `start` and `end` in seconds of the clip, `influence`; without rows where
         `sketches.segments` is 1.
     """
-    settings = read_manifest(POOL / "sketches")["params"]
+    settings = read_manifest(SKETCHES)["params"]
     rows = []
     if settings["segments"] > 1:
         ok_ids = set(pool["clip_id"].to_numpy()[ok])
         seconds = segment_seconds(clips.num_frames, settings["time_stride"], settings["segments"], clips.fps)
-        for path in shard_paths(POOL / "sketches"):
+        for path in shard_paths(SKETCHES):
             ids = np.array(read_ids(path))
             kept = np.array([clip_id in ok_ids for clip_id in ids], dtype=bool)
             shares = read_column(path, "segments")[torch.from_numpy(kept)]
@@ -223,18 +225,18 @@ def _best_and_worst(
     pool: pd.DataFrame, queries: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray
 ) -> pd.DataFrame:
     """`motion`, `clip_id`, `rank` (0 best, of the ok clips) and mean `influence` on the motion's queries."""
-    table: Any = pd.DataFrame(
-        list(extremes(matrix, ok, queries["motion"].tolist(), NUM_EXTREMES)),
-        columns=["motion", "row", "rank", "influence"],
-    )
-    table["clip_id"] = pool["clip_id"].to_numpy()[table["row"].to_numpy(int)]
-    return table[["motion", "clip_id", "rank", "influence"]]
+    clip_ids = pool["clip_id"].tolist()
+    rows = [
+        (extreme.motion, clip_ids[extreme.row], extreme.rank, extreme.influence)
+        for extreme in extremes(matrix, ok, queries["motion"].tolist(), NUM_EXTREMES)
+    ]
+    return pd.DataFrame(rows, columns=["motion", "clip_id", "rank", "influence"])
 
 
 def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataFrame:
     """`fact`, and how far the mean influence follows it, with and without the gradient's length."""
-    clip_ids, norm = read_stacked(POOL / "sketches", "norm")
-    facts: Any = read_facts(pool, POOL)[ok]
+    clip_ids, norm = read_stacked(SKETCHES, "norm")
+    facts: Any = read_facts(pool, split_folder("pool"))[ok]
     cosine = mean[ok].astype(float)
     norms = pd.Series(norm.mean(1).numpy(), clip_ids).reindex(facts.index).to_numpy()
     rows = []
@@ -260,8 +262,7 @@ def _write_influence(
         "voters": queries["clip_id"].iloc[voters].tolist(),
     }
     tensors = {"influence": torch.from_numpy(matrix), "ok": torch.from_numpy(ok)}
-    with aside(OUT / "influence.safetensors") as place:
-        place.write_bytes(save(tensors, {"motive": json.dumps(names)}))
+    write_bytes(OUT / "influence.safetensors", save(tensors, {"motive": json.dumps(names)}))
 
 
 def _write_summary(ranking: pd.DataFrame, voters: pd.DataFrame, attribution: Attribution) -> None:
@@ -278,7 +279,7 @@ def _write_summary(ranking: pd.DataFrame, voters: pd.DataFrame, attribution: Att
         "influence_best": float(influences.max()),
         "influence_worst": float(influences.min()),
     }
-    write_text(OUT / "attribution.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_json(OUT / "attribution.json", summary)
 
 
 def _report(ranking: pd.DataFrame, pool: pd.DataFrame, percentile: float) -> None:

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,11 +12,12 @@ from motive.clips.ranking import ranked, read_ranking, trainable
 from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Curation
-from motive.store.files import read_table, write_table, write_text
+from motive.store.files import read_table, write_json, write_table
+from motive.store.layout import stage_folder
 
 log = logging.getLogger("motive")
 
-OUT = Path("data/curation")
+OUT = stage_folder("curation")
 Chosen = pd.DataFrame  # clip_id, why; the best first
 
 
@@ -54,7 +54,7 @@ def run(*, curation: Curation) -> None:
         "num_usable": len(usable),
         "num_selected": len(subset),
     }
-    write_text(OUT / "curation.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_json(OUT / "curation.json", summary)
     log.info(
         "curation: strategy %s chose %d of %d clips (%d usable)",
         curation.strategy,
@@ -76,7 +76,7 @@ def num_wanted(fraction: float, num_pool: int) -> int:
 def by_influence(usable: pd.DataFrame, curation: Curation) -> Chosen:
     """The ranking's own order; a clip without motion has no influence."""
     usable = ranked(usable)
-    num_queries = json.loads(Path("data/attribution/attribution.json").read_text())["num_queries"]
+    num_queries = json.loads((stage_folder("attribution") / "attribution.json").read_text())["num_queries"]
     why = [
         f"{votes} of {num_queries} votes, influence {mean:.3f}"
         for votes, mean in zip(usable["votes"], usable["influence"], strict=True)
@@ -92,7 +92,7 @@ def at_random(usable: pd.DataFrame, curation: Curation) -> Chosen:
 
 def by_motion_magnitude(usable: pd.DataFrame, curation: Curation) -> Chosen:
     """The most motion first."""
-    stats = read_table(Path("data/pool/masks/mask_stats.parquet"))
+    stats = read_table(stage_folder("masks", "pool") / "mask_stats.parquet")
     table = usable[["clip_id"]].merge(stats[["clip_id", "motion"]], on="clip_id", validate="one_to_one")
     table["why"] = [f"moves {motion:.1f} px/s on average" for motion in table["motion"]]
     return table.sort_values(["motion", "clip_id"], ascending=[False, True])

@@ -12,18 +12,15 @@ import pandas as pd
 from motive.checks import check
 from motive.params import Params
 from motive.recording.champion import FOLDER, MEASURED, PER_CLIP, Measured
-from motive.recording.drift import distances
+from motive.recording.drift import distances, read_profile
 from motive.recording.markdown import best_clips
 from motive.recording.notes import NOTE, run_note
-from motive.recording.profiles import read_profile
+from motive.recording.records import DataVersion, Record, StageRun
 from motive.recording.store import (
     PROFILE,
     RECIPE,
     TABLES,
     VERSION,
-    DataVersion,
-    Record,
-    StageRun,
     last_profile,
     pages_of,
     write_failure,
@@ -32,10 +29,11 @@ from motive.recording.store import (
 from motive.recording.system import decisive, read_samples
 from motive.store.files import read_table, write_json, write_table
 from motive.store.hashes import values_digest
+from motive.store.layout import data_folder, stage_folder
 from motive.store.lock import LOCK, Lock, digest, lineage, out_digest, read_lock
 
-DATA = Path("data")
-OUT = DATA / "record"
+DATA = data_folder()
+OUT = stage_folder("record")
 DOCS: tuple[Path, str] = (DATA / "data_docs.html", "checks")  # and its folder in MLflow
 # All that matters leads to one of these.
 ENDS = [f"{DATA}/{stage}" for stage in ("attribution", "curation", "finetuning", "evaluation")]
@@ -48,21 +46,23 @@ log = logging.getLogger("motive")
 
 
 def run(params: Params) -> None:
-    """Record the finished data version; a second time finds the first.
+    """Record the finished data version, with every parameter; a second time finds the first.
 
     Raises:
         ValueError: there is no dvc.lock, or MLflow can't be reached: the results stay in data/.
     """
     lock = lineage(read_lock(), ENDS)
     key = digest(lock)
-    measured = _measured(params)
-    metrics = _headline(stages := _stage_runs(lock, params)) | _drift(lock, params)
+    strategy = params.curation.strategy
+    stages = _stage_runs(lock, params)
+    metrics = _headline(stages) | _drift(lock, params)
+    note = run_note(strategy, metrics, best_clips(DATA, NUM_BEST))
+    measured = _measured(params)  # writes a file that is recorded
     record = Record(
         key=key,
         attempt=attempt(lock, params),
-        name=f"{params.curation.strategy}-{key[:8]}",
-        tags=_tags(lock, params)
-        | {NOTE: run_note(params.curation.strategy, metrics, best_clips(DATA, NUM_BEST))},
+        name=f"{strategy}-{key[:8]}",
+        tags=_tags(lock, params) | {NOTE: note},
         params=flatten(params.model_dump()),
         metrics=metrics,
         stages=[_with_cost(stage, params) for stage in stages],
@@ -75,7 +75,8 @@ def run(params: Params) -> None:
     run_id = write_record(record, params.record.experiment, params.record.uri)
     write_json(OUT / "run.json", {"key": key})
     log.info("record: run %s (%s) in experiment %r", record.name, run_id, params.record.experiment)
-    if pages := pages_of(key, params.record.experiment, params.record.uri):
+    pages = pages_of(key, params.record.experiment, params.record.uri)
+    if pages:
         log.info("record: beside other runs%s: %s", pages.needs, pages.compare)
 
 
@@ -106,9 +107,10 @@ def flatten(values: dict, prefix: str = "") -> dict[str, str]:
     """Nested parameters by dotted key, as text."""
     flat: dict[str, str] = {}
     for key, value in values.items():
-        flat |= (
-            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-        )
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
     return flat
 
 
@@ -132,30 +134,37 @@ def _git_commit() -> str:
 
 
 def _datasets(lock: Lock, params: Params) -> list[DataVersion]:
-    found = [
-        DataVersion(part, out_digest(lock, f"{DATA}/{part}/clips"), source)
-        for part, source in params.clips.source.items()
+    datasets = [
+        DataVersion(split, out_digest(lock, f"{DATA}/{split}/clips"), source)
+        for split, source in params.clips.source.items()
     ]
-    return [data for data in found if data.digest]
+    return [dataset for dataset in datasets if dataset.digest]
 
 
 # ---- what the stages have to say
 
 
 def _stage_runs(lock: Lock, params: Params) -> list[StageRun]:
-    """One for each stage, its parts together."""
-    sections, names = params.model_dump(), list(dict.fromkeys(name.split("@")[0] for name in lock))
-    order = list(sections)
-    return [
-        StageRun(
-            name=name,
-            params=flatten({name: sections.get(name, {})}),
-            tags={f"out.{out['path']}": out["md5"] for out in _outs(lock, name)},
-            metrics={key: value for folder in _folders(name) for key, value in _numbers(folder).items()},
-            curves=_curves(DATA / name / "losses.parquet"),
+    """One for each stage that the lock knows, its splits together, in the order of the pipeline."""
+    sections = params.model_dump()
+    locked = list(dict.fromkeys(name.split("@")[0] for name in lock))
+    ordered = [name for name in sections if name in locked]
+    ordered += [name for name in locked if name not in sections]
+    runs = []
+    for name in ordered:
+        metrics: dict[str, float] = {}
+        for folder in _folders(name):
+            metrics |= _numbers(folder)
+        runs.append(
+            StageRun(
+                name=name,
+                params=flatten({name: sections.get(name, {})}),
+                tags={f"out.{out['path']}": out["md5"] for out in _outs(lock, name)},
+                metrics=metrics,
+                curves=_curves(DATA / name / "losses.parquet"),
+            )
         )
-        for name in sorted(names, key=lambda name: order.index(name) if name in order else len(order))
-    ]
+    return runs
 
 
 def _with_cost(stage: StageRun, params: Params) -> StageRun:
@@ -170,22 +179,25 @@ def _outs(lock: Lock, name: str) -> list[dict]:
 
 
 def _folders(stage: str) -> list[Path]:
-    """data/STAGE, or data/PART/STAGE of each part."""
+    """data/STAGE, or data/SPLIT/STAGE of each split."""
     return [folder for folder in [DATA / stage, *sorted(DATA.glob(f"*/{stage}"))] if folder.is_dir()]
 
 
 def _numbers(folder: Path) -> dict[str, float]:
-    """The numbers of a stage's JSON files, and how many clips failed; `PART/name` where there are parts."""
-    prefix = f"{folder.parent.name}/" if folder.parent != DATA else ""
+    """The numbers of a stage's JSON files, and how many clips failed; `SPLIT/name` where there are splits."""
     numbers: dict[str, float] = {}
     for path in sorted(folder.glob("*.json")):
-        values = {} if path.name == "checks.json" else json.loads(path.read_text())
-        numbers |= {key: float(value) for key, value in values.items() if type(value) in (int, float)}
+        if path.name != "checks.json":
+            values = json.loads(path.read_text())
+            numbers |= {key: float(value) for key, value in values.items() if type(value) in (int, float)}
     numbers.pop("version", None)  # of a manifest
-    if (path := folder / "failures.parquet").is_file():
-        numbers["num_failed"] = float(len(read_table(path)))
-    if (path := folder / "mask_stats.parquet").is_file():
-        numbers |= read_table(path).mean(numeric_only=True).add_prefix("mean_").to_dict()
+    failures = folder / "failures.parquet"
+    if failures.is_file():
+        numbers["num_failed"] = float(len(read_table(failures)))
+    stats = folder / "mask_stats.parquet"
+    if stats.is_file():
+        numbers |= read_table(stats).mean(numeric_only=True).add_prefix("mean_").to_dict()
+    prefix = f"{folder.parent.name}/" if folder.parent != DATA else ""
     return {prefix + key: value for key, value in numbers.items()}
 
 
@@ -208,7 +220,8 @@ def _headline(stages: list[StageRun]) -> dict[str, float]:
 
 def _drift(lock: Lock, params: Params) -> dict[str, float]:
     """How far the pool's clips are from those of the data version before; this one's profile is kept."""
-    if (now := read_profile(DATA)) is None:
+    now = read_profile(DATA)
+    if now is None:
         return {}
     write_table(OUT / PROFILE, now)
     tags = _tags(lock, params)
@@ -216,31 +229,35 @@ def _drift(lock: Lock, params: Params) -> dict[str, float]:
     if before is None:
         log.info("record: no other data version with these parameters: nothing to drift from")
         before = now.filter(["clip_id"])
-    found = distances(now, before)
-    check("drift", found, file=OUT, threshold=params.record.drift_threshold)
-    if found.empty:
+    drift = distances(now, before)
+    check("drift", drift, file=OUT, threshold=params.record.drift_threshold)
+    if drift.empty:
         return {}
-    here, there = set(now["clip_id"]), set(before["clip_id"])
-    numbers = dict(zip(found["metric"], found["distance"], strict=True))
-    numbers |= {"num_new": len(here - there), "num_gone": len(there - here)}
-    log.info("record: since the data version before, %(num_new)d clips came, %(num_gone)d went", numbers)
-    return {f"drift/{name}": float(value) for name, value in numbers.items()}
+    num_new = len(set(now["clip_id"]) - set(before["clip_id"]))
+    num_gone = len(set(before["clip_id"]) - set(now["clip_id"]))
+    log.info("record: since the data version before, %d clips came, %d went", num_new, num_gone)
+    numbers = {f"drift/{row['metric']}": float(row["distance"]) for row in drift.to_dict("records")}
+    return numbers | {"drift/num_new": float(num_new), "drift/num_gone": float(num_gone)}
 
 
 # ---- what is worth looking at, or loading
 
 
 def _tables() -> dict[str, pd.DataFrame]:
-    found = {
+    """By its name in MLflow, the first rows of what there is."""
+    paths = {
         "ranking.json": DATA / "attribution/ranking.parquet",
         "subset.json": DATA / "curation/subset.parquet",
     }
-    tables = {name: read_table(path) for name, path in found.items() if path.is_file()}
-    return {name: table.sort_values("rank").head(NUM_TABLE_ROWS) for name, table in tables.items()}
+    return {
+        name: read_table(path).sort_values("rank").head(NUM_TABLE_ROWS)
+        for name, path in paths.items()
+        if path.is_file()
+    }
 
 
 def _files() -> list[tuple[Path, str]]:
-    """What there is of tables, model, pictures, videos and the way back, each with its place in MLflow."""
+    """What there is of tables, model, images, videos and the way back, each with its place in MLflow."""
     model = DATA / "finetuning"
     files = [
         (Path("params.yaml"), "version"),
@@ -255,7 +272,7 @@ def _files() -> list[tuple[Path, str]]:
         (OUT / PROFILE, TABLES),
         DOCS,
     ]
-    files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _pictures()]
+    files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _images()]
     for which in ("base", "tuned"):
         videos = sorted((DATA / "evaluation/videos" / which).glob("*.mp4"))[:NUM_SAMPLES]
         files += [(path, f"videos/{which}") for path in videos]
@@ -264,26 +281,26 @@ def _files() -> list[tuple[Path, str]]:
 
 def _measured(params: Params) -> Measured | None:
     """The losses on held-out clips that move, and how they were measured, which is written beside them."""
-    if not (path := DATA / "evaluation" / PER_CLIP).is_file():
+    path = DATA / "evaluation" / PER_CLIP
+    if not path.is_file():
         return None
-    per_clip, heldout = read_table(path), DATA / params.evaluation.clips
-    made_of = [
-        DATA / "finetuning/training.json",
-        heldout / "masks/manifest.json",
-        heldout / "latents/manifest.json",
-    ]
-    made = [json.loads(each.read_text()) if each.is_file() else {} for each in made_of]
-    how = {
-        "base": made[0].get("inputs", {}).get("model", params.model.path),
-        "masks": made[1].get("digest", ""),
-        "latents": made[2].get("digest", ""),
+    heldout = DATA / params.evaluation.clips
+    training = _read_json(DATA / "finetuning/training.json")
+    made_by = {
+        "base": training.get("inputs", {}).get("model", params.model.path),
+        "masks": _read_json(heldout / "masks/manifest.json").get("digest", ""),
+        "latents": _read_json(heldout / "latents/manifest.json").get("digest", ""),
         "sigmas": list(params.evaluation.sigmas),
         "noise_seeds": list(params.evaluation.noise_seeds),
     }
-    write_json(OUT / MEASURED, how)
-    return Measured(per_clip.query("not still"), how)
+    write_json(OUT / MEASURED, made_by)
+    return Measured(read_table(path).query("not still"), made_by)
 
 
-def _pictures() -> list[Path]:
-    stages = Params.model_fields
-    return sorted({path for stage in stages for folder in _folders(stage) for path in folder.rglob("*.png")})
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _images() -> list[Path]:
+    folders = [folder for stage in Params.model_fields for folder in _folders(stage)]
+    return sorted({path for folder in folders for path in folder.rglob("*.png")})
