@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,24 @@ def test_a_bucket_is_made_once(tmp_path: Path) -> None:
             [sys.executable, "-c", read], env=env, capture_output=True, text=True, check=True
         )
     assert said.stdout.split() == ["motive", "other"]
+
+
+def test_the_workflow_runs_what_the_readme_says() -> None:
+    jobs = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert any(command.startswith("make test ") for command in commands)
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_hooks_run_the_fast_tests_with_the_projects_own_tools() -> None:
+    repos = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"]
+    hooks = {hook["id"]: hook["entry"] for repo in repos for hook in repo["hooks"]}
+    assert hooks["test-fast"] == "make test-fast"
+    assert hooks["ruff-check"].startswith(".venv/bin/ruff check")
+
+
+def test_the_citation_names_the_version_and_the_paper() -> None:
+    citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"]
+    assert citation["references"][0]["title"] == "Motion Attribution for Video Generation"
