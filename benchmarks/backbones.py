@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from motive.models.families import FAMILIES
-from motive.models.folder import strides_of
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,9 @@ def build(backbone: Published) -> tuple[Any, Any]:
 def describe(backbone: Published) -> dict[str, Any]:
     """What a row says."""
     transformer, vae = build(backbone)
-    time, space = strides_of(vae.config)
-    fits = FAMILIES[backbone.pipeline].fitting(vae.config, transformer.config, (time, space))
+    family = FAMILIES[backbone.pipeline]
+    time, space = family.strides(vae.config)
+    fits = family.fitting(vae.config, transformer.config, (time, space))
     return {
         "transformer": type(transformer).__name__,
         "parameters": sum(p.numel() for p in transformer.parameters()),

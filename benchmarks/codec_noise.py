@@ -22,7 +22,8 @@ from motive.maths.motion_mask import is_still, magnitude
 from motive.params import Params, load_params
 from motive.trackers import dis
 from motive.trackers import interface as trackers
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 from toyworld import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 
 SEED = 5_000_005

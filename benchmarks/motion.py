@@ -31,7 +31,7 @@ from motive.models.folder import read_strides
 from motive.params import Params, load_params
 from motive.stages import clips, masks, optical_flow
 from motive.store import shards
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from toyworld import BAD_TEACHERS, CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 from toyworld.looks import before_telling_background
 from toyworld.scenes import sample_camera

@@ -66,7 +66,8 @@ def measure(params: Params, pictures: Path | None) -> dict[str, float]:
 
 def fetch(folder: Path) -> dict[str, Known]:
     """Put the clips there are into a folder, cut to their parts; stem -> what is known of each."""
-    from motive.video.reading import read_frames, write_video
+    from motive.video.reading import read_frames
+    from motive.video.writing import write_video
 
     debian = from_debian(folder.parent / "debian")
     found = {}

@@ -21,7 +21,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from testing.servers import (
     BIN,
     free_port,

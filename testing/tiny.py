@@ -12,7 +12,7 @@ from motive.store.files import write_table
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors
 from motive.store.work import publish, write_chunk
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from toyworld.tiny_wan import build_text_encoder, save_pipeline
 
 ROOT = Path(__file__).parents[1]

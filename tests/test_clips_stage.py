@@ -17,7 +17,8 @@ from motive.clips import reading as readings
 from motive.clips.table import COLUMNS, FAILURES, clip_id, clip_path, read_clips
 from motive.params import Clips, Params, load_params
 from motive.stages import clips as stage
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 from testing.made_clips import encode
 from testing.real_clips import real_clip
 

@@ -15,7 +15,8 @@ from motive.clips.table import read_clips
 from motive.maths.duplicates import distance, kept_for, near_pairs
 from motive.params import Params, load_params
 from motive.stages import clips as stage
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 from testing.real_clips import real_clip
 from toyworld import MOTIONS, draw_clip, sample_scene
 

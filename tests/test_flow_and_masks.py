@@ -22,7 +22,7 @@ from motive.show import show
 from motive.stages import masks, optical_flow, run_stage
 from motive.store import shards, work
 from motive.store.layout import work_folder
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from toyworld import Clip, draw_clip, sample_scene
 
 REPOSITORY = Path(__file__).parent.parent

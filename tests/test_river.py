@@ -22,7 +22,7 @@ from motive.clips.table import COLUMNS, read_clips
 from motive.params import load_params
 from motive.query import draw, query_pool
 from motive.store import shards
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from testing.tiny import ROOT, SHAPE
 from testing.whole_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
 from tests.test_cli import motive

@@ -9,7 +9,8 @@ import torch
 
 from motive.trackers.dis import PRESETS
 from motive.trackers.interface import dis, keep_on_grid
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 from toyworld import draw_clip, sample_scene
 
 

@@ -23,7 +23,7 @@ from motive.validation.run import half_subsets, validate
 from motive.validation.scores import removal_numbers
 from motive.validation.settings import Settings, Training
 from motive.validation.truth import add_truth
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from testing.tiny import small_params, write_pipeline
 
 FRAMES, SIZE = 5, 32

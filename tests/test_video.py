@@ -1,6 +1,7 @@
 """Laws of reading video: the frame on the screen at its moment, as a player shows it, in any format."""
 
 import gc
+import itertools
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -14,8 +15,9 @@ import pytest
 
 from motive.video import decoding
 from motive.video import reading as video
-from motive.video.frames import to_grey
-from motive.video.reading import probe, read_frames, stream_all, write_video
+from motive.video.frames import evenly_spaced, to_grey
+from motive.video.reading import probe, read_frames, stream_all
+from motive.video.writing import write_video
 from testing.made_clips import SIZE, difference, encode, remux
 from testing.real_clips import CLIPS, real_clip
 
@@ -377,3 +379,16 @@ def test_a_part_of_a_film_does_not_decode_what_is_before_it(monkeypatch):
     read_frames(real_clip("bikes.mp4"), 9, 12.0, 32, 32, "window", start=8.0)
     assert sum(5 > time > 0 for time in decoded) == 0
     assert len(decoded) < 100  # of 250; the first frame says where time begins
+
+
+def test_evenly_spaced_places_go_from_the_first_to_the_last():
+    for count, wanted in itertools.product(range(1, 40), range(2, 12)):
+        places = evenly_spaced(count, wanted)
+        assert len(places) == min(count, wanted)
+        assert (places[0], places[-1]) == (0, count - 1)
+        gaps = np.diff(places)
+        assert len(gaps) == 0 or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
+        repeated = evenly_spaced(count, wanted, repeat=True)
+        assert len(repeated) == wanted
+        assert set(repeated) == set(places)
+    assert evenly_spaced(0, 4).tolist() == []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # the same names as below, for editors and type checkers
     from motive.results import read_subset as read_subset
     from motive.trackers.interface import load_tracker as load_tracker
     from motive.video.reading import read_frames as read_frames
-    from motive.video.reading import write_video as write_video
+    from motive.video.writing import write_video as write_video
 
 _MODULES = {
     # one clip's work, from plain arguments
@@ -61,7 +61,7 @@ _MODULES = {
     "read_subset": "motive.results",
     # videos and images
     "read_frames": "motive.video.reading",
-    "write_video": "motive.video.reading",
+    "write_video": "motive.video.writing",
     "motion_sheet": "motive.images.motion",
     "Panel": "motive.images.motion",
 }

@@ -1,6 +1,7 @@
 """What a field of a pydantic model takes, in words: for the table of `motive params` and for errors."""
 
 import difflib
+from collections.abc import Callable
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -19,10 +20,18 @@ class Words(NamedTuple):
     text: str
 
 
+class OneOf(NamedTuple):
+    """Beside a text's field: the names it may have, which other packages add to."""
+
+    names: Callable[[], list[str]]
+
+
 def allowed(field: FieldInfo) -> str:
     """A number and its limits, names to choose from, a list of them."""
     kind = field.annotation
     for each in field.metadata:
+        if isinstance(each, OneOf):
+            return " | ".join(each.names())
         if isinstance(each, Words):
             return each.text
     if get_origin(kind) is Literal:

@@ -23,6 +23,7 @@ from motive.store.shards import read_clip_tensors
 from motive.store.work import done, write_chunk
 from motive.trackers.interface import dis
 from motive.video.encoded import decoded, encoded
+from motive.video.frames import evenly_spaced
 from motive.video.reading import read_frames
 
 VIDEOS_VERSION = 1  # raise one when the meaning of its results changes
@@ -164,7 +165,7 @@ def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> 
 
 def draw_samples(rows: list[Row], clips: Clips) -> np.ndarray:
     """Contact sheet u8 [H,W,3]: a few prompts, evenly from the list, with what each model made of them."""
-    indexes = np.linspace(0, rows[-1]["index"], NUM_DRAWN).round().astype(int).tolist()
+    indexes = evenly_spaced(rows[-1]["index"] + 1, NUM_DRAWN)
     sheet: dict[str, list[Strip]] = {}
     for row in rows:
         if row["index"] not in indexes:

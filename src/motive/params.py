@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from motive.allowed import Words, allowed, wrong_key
+from motive.allowed import OneOf, Words, allowed, wrong_key
+from motive.extensions import extension_names
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -72,8 +73,25 @@ class Clips(Section):
     max_failed_fraction: float = Field(ge=0, le=1, description="more broken files than this stop the run")
 
 
+TRACKERS = ("dis", "raft", "alltracker")
+
+
+def tracker_names() -> list[str]:
+    """Ours, and those of other packages."""
+    return [*TRACKERS, *extension_names("motive.trackers")]
+
+
+def _known_tracker(name: str) -> str:
+    if name not in tracker_names():
+        raise ValueError("no pixel tracker has this name")
+    return name
+
+
+TrackerName = Annotated[str, AfterValidator(_known_tracker), OneOf(tracker_names)]
+
+
 class OpticalFlow(Section):
-    tracker: Literal["dis", "raft", "alltracker"] = Field(description="what follows the pixels")
+    tracker: TrackerName = Field(description="what follows the pixels")
     reference: Literal["adjacent", "first"] = Field(description="a vector's start: the frame before, frame 0")
     check: bool = Field(description="adjacent: track back too, for confidence; costs double")
     preset: Literal["ultrafast", "fast", "medium"] = Field(description="for dis: speed against accuracy")
@@ -238,7 +256,7 @@ class Params(Section):
 
     def _tracker_has_all(self) -> None:
         flow = self.optical_flow
-        if flow.tracker != "dis" and not flow.weights:
+        if flow.tracker in ("raft", "alltracker") and not flow.weights:
             wanted = "a file, or owner/name/file on the hub"
             raise ValueError(f"optical_flow.weights is empty: tracker {flow.tracker} needs them: {wanted}")
         if flow.tracker == "alltracker" and not flow.repository:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.video.frames import evenly_spaced
 from toyworld.looks import COLOURS, PALETTES, Looks
 from toyworld.motions import Array, Point
 from toyworld.scenes import Scene
@@ -230,7 +231,7 @@ def contact_sheet(clips: list[NDArray[np.uint8]], labels: list[str], columns: in
     """Sheet u8 [H,W,3]: a row a clip, `columns` frames [F,h,w,3] spread over each, its label at the left."""
     rows = []
     for frames, label in zip(clips, labels, strict=True):
-        shown = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
+        shown = frames[evenly_spaced(len(frames), columns, repeat=True)]
         bordered = [np.pad(frame, ((1, 1), (1, 1), (0, 0)), constant_values=255) for frame in shown]
         rows.append(np.concatenate([text_margin(label, len(bordered[0])), *bordered], 1))
     return np.concatenate(rows)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import numpy as tensors
 
 from motive.store.files import write_bytes
-from motive.video.reading import write_video
+from motive.video.writing import write_video
 from motive.workers.deal import deal
 from toyworld.drawing import Clip, draw_clip
 from toyworld.motions import MOTIONS

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float16, UInt8
 
+from motive.video.frames import evenly_spaced
+
 FRAMES = 5  # of a clip, evenly from its first to its last
 SIDE = 32  # pixels to which a frame is shrunk
 FINE, COARSE = 12, 3  # frequencies kept of brightness and of each colour, in each direction
@@ -25,7 +27,7 @@ _waves[0] = np.sqrt(1 / SIDE)
 
 def picks(num_frames: int) -> np.ndarray:
     """Which frames of a clip are looked at."""
-    return np.linspace(0, num_frames - 1, FRAMES).round().astype(int)
+    return evenly_spaced(num_frames, FRAMES, repeat=True)
 
 
 def look(frame: UInt8[np.ndarray, "H W 3"]) -> Float16[np.ndarray, "size"]:

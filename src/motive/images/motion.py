@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from motive.video.frames import evenly_spaced
+
 Pixels = np.ndarray  # u8 [H,W,3]
 
 CELL = 120  # pixels of a frame's shorter side on a sheet, or a little more
@@ -75,7 +77,7 @@ def motion_sheet(panels: Sequence[Panel], fps: float, time_stride: int = 1) -> P
 
 def _block(panel: Panel, fps: float, time_stride: int) -> Pixels:
     num_frames = len(panel.frames)
-    shown = np.linspace(0, num_frames - 1, min(COLUMNS, num_frames)).round().astype(int)
+    shown = evenly_spaced(num_frames, COLUMNS)
     top = float(np.percentile(np.hypot(panel.flow[:, 0], panel.flow[:, 1]), 99.5))
     size = _cell_size(*panel.frames.shape[1:3])
     top = max(top, 0.5)  # pixels a frame: below, jitter would be painted as motion

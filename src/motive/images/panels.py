@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -12,11 +11,6 @@ from motive.clips.table import clip_path, clip_span
 from motive.images.motion import Panel
 from motive.store.shards import locate, read_clip_tensors
 from motive.video.reading import read_frames
-
-
-def few(count: int, wanted: int) -> list[int]:
-    """Places of a few of so many rows, evenly from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, wanted).round().astype(int)).tolist() if count else []
 
 
 def read_panels(

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from motive.clips.table import clip_path, clip_span
 from motive.params import Clips
+from motive.video.frames import evenly_spaced
 from motive.video.reading import read_frames
 
 HEIGHT = 64  # pixels of a frame in a strip, at least
@@ -30,7 +31,7 @@ class Strip(NamedTuple):
 
 def spread(frames: np.ndarray, count: int) -> np.ndarray:
     """`count` frames of a clip, evenly from the first to the last."""
-    return frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)]
+    return frames[evenly_spaced(len(frames), count)]
 
 
 def clip_strip(video: Path, span: dict[str, Any], clips: Clips) -> np.ndarray:
@@ -72,7 +73,7 @@ def clip_sheet(
 ) -> np.ndarray:
     """Some clips of a table, evenly over it, as the model will see them; RGB u8 [H,W,3]."""
     height, width = min(height, HEIGHT), round(width * min(1.0, HEIGHT / height))
-    chosen = np.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().astype(int)
+    chosen = evenly_spaced(len(clips), CLIPS)
     rows: list[Any] = list(clips.iloc[chosen].itertuples())
     strips = []
     for row in rows:

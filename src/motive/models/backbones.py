@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from motive.models.experts import NAMES, Experts, parts
-from motive.models.families import family_of
-from motive.models.folder import boundary_ratio, local_folder, read_index, strides_of
+from motive.models.families import MARK, family_of
+from motive.models.folder import boundary_ratio, foreign_pipeline, local_folder, read_index
 
 FPS = 25.0  # of a clip, where nobody says
 
@@ -37,6 +37,14 @@ def _loading(folder: Path, part: str) -> Iterator[None]:
         raise ValueError(f"model.path: {folder / part} can't be loaded: {error}") from error
 
 
+def _marked(part: Any, path: str) -> Any:
+    """The part, which knows from now on whose it is if its family is another package's."""
+    pipeline = foreign_pipeline(path)
+    if pipeline:
+        setattr(part, MARK, pipeline)
+    return part
+
+
 # ---- video <-> latent
 
 
@@ -47,7 +55,7 @@ def load_vae(path: str, device: str) -> Any:
     folder = local_folder(path)
     with _loading(folder, "vae"):
         vae: Any = AutoModel.from_pretrained(str(folder), subfolder="vae", dtype=torch.float32)
-    return vae.to(device).eval().requires_grad_(False)
+    return _marked(vae.to(device).eval().requires_grad_(False), path)
 
 
 @torch.no_grad()
@@ -87,7 +95,7 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
         )
     with _loading(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer")
-    return tokenizer, encoder.to(device).eval().requires_grad_(False)
+    return tokenizer, _marked(encoder.to(device).eval().requires_grad_(False), path)
 
 
 @torch.no_grad()
@@ -122,7 +130,7 @@ def load_transformer(path: str, dtype: str, device: str, tuned: str = "") -> nn.
     model = load(NAMES[0])
     if (folder / NAMES[1]).is_dir():
         model = Experts(model, load(NAMES[1]), boundary_ratio(path))
-    return model.to(device).requires_grad_(True)
+    return _marked(model.to(device).requires_grad_(True), path)
 
 
 def save_transformer(transformer: nn.Module, dtype: str, folder: Path) -> None:
@@ -197,7 +205,7 @@ def generate(
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """One video of size (frames, height, width), the same for the same seed."""
     num_frames, height, width = size
-    time, space = strides_of(pipeline.vae.config)
+    time, space = family_of(pipeline).strides(pipeline.vae.config)
     # Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many.
     channels = pipeline.transformer.config.in_channels
     shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)

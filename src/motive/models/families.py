@@ -1,16 +1,25 @@
-"""The families of video models that we know, and whose a class of diffusers is."""
+"""The families of video models: Wan and LTX, and those that other packages bring.
+
+A family is named after its pipeline in diffusers. Of ours the classes of the parts say whose they are; a
+part of another package's is marked with the pipeline when it is loaded, as families share text encoders.
+"""
 
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from motive.extensions import Extension, extension, extension_names, register
 from motive.models import ltx, wan
 
 
 @runtime_checkable  # for the shape checks of the tests
 class Backbone(Protocol):
     """What a family of models does in its own way: the modules `wan` and `ltx`."""
+
+    def strides(self, vae: Any) -> tuple[int, int]:
+        """How many frames and pixels a latent position spans, by the VAE's config."""
+        ...
 
     def fitting(
         self, vae: dict[str, Any], transformer: dict[str, Any], strides: tuple[int, int]
@@ -60,8 +69,39 @@ FAMILIES: dict[str, Backbone] = {
 }
 
 
+MARK = "motive_pipeline"  # on parts of families that are not ours
+
+
+def register_backbone(pipeline: str, family: Backbone, version: str) -> None:
+    """Let models of this pipeline of diffusers be used in this process; workers know entry points only.
+
+    `version` stands in recipes: raise it when what the family computes changes.
+
+    Raises:
+        ValueError: the pipeline is one of ours.
+    """
+    register("motive.backbones", pipeline, family, version, tuple(FAMILIES))
+
+
+def pipeline_names() -> list[str]:
+    """The pipelines whose models can be used."""
+    ours = [name for name in FAMILIES if name.endswith("Pipeline")]
+    return [*ours, *extension_names("motive.backbones")]
+
+
+def foreign(pipeline: str) -> Extension | None:
+    """The family of a pipeline, if another package brings it."""
+    return None if pipeline in FAMILIES else extension("motive.backbones", pipeline)
+
+
+def family_named(pipeline: str) -> Backbone | None:
+    """The family of a pipeline, if there is one."""
+    other = foreign(pipeline)
+    return other.load() if other else FAMILIES.get(pipeline)
+
+
 def family_of(part: Any) -> Backbone:
     """Whose a loaded part is, however it is wrapped: two experts, spread over processes, compiled."""
     inside = part.modules() if isinstance(part, nn.Module) else [part]
-    names = (type(module).__name__ for module in inside)
-    return next(FAMILIES[name] for name in names if name in FAMILIES)
+    names = (vars(module).get(MARK, type(module).__name__) for module in inside)
+    return next(family for name in names if (family := family_named(name)))

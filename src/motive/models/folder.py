@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from motive.models import ltx, wan
 from motive.models.experts import NAMES
-from motive.models.families import FAMILIES
+from motive.models.families import family_named, foreign, pipeline_names
 from motive.store.hashes import file_digest, text_digest
 
 
@@ -37,7 +38,7 @@ def fingerprint(path: str, *names: str) -> str:
     Raises:
         ValueError: a part is missing.
     """
-    lines = []
+    lines = [foreign_origin(path)]  # empty for ours
     if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
         names = (*names, NAMES[1])
         lines.append(f"boundary_ratio {boundary_ratio(path)}")
@@ -64,9 +65,9 @@ def read_index(path: str) -> dict[str, Any]:
         ValueError: there is none, or it is of a pipeline that we don't know.
     """
     index = _json(path, "model_index.json")
-    if index["_class_name"] not in FAMILIES:
-        known = ", ".join(name for name in FAMILIES if name.endswith("Pipeline"))
-        raise ValueError(f"model.path: {path} is for {index['_class_name']}; supported: {known}")
+    if index["_class_name"] not in pipeline_names():
+        supported = ", ".join(pipeline_names())
+        raise ValueError(f"model.path: {path} is for {index['_class_name']}; supported: {supported}")
     return index
 
 
@@ -86,16 +87,24 @@ def boundary_ratio(path: str) -> float:
 
 def read_strides(path: str) -> tuple[int, int]:
     """How many frames and pixels one latent position spans: (time, space), read without loading weights."""
-    return strides_of(_json(path, "vae/config.json"))
+    vae = _json(path, "vae/config.json")
+    other = foreign(foreign_pipeline(path))
+    if other:
+        return other.load().strides(vae)
+    return (ltx if "spatio_temporal_scaling" in vae else wan).strides(vae)
 
 
-def strides_of(vae: Any) -> tuple[int, int]:
-    """The same, of a VAE's config."""
-    if "spatio_temporal_scaling" in vae:  # LTX: every such block halves both, if nothing else is said
-        halved = 2 ** sum(vae["spatio_temporal_scaling"])
-        time, space = (vae.get(f"{kind}_compression_ratio") for kind in ("temporal", "spatial"))
-        return time or vae["patch_size_t"] * halved, space or vae["patch_size"] * halved
-    return vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8)
+def foreign_pipeline(path: str) -> str:
+    """The model's pipeline if another package brings its family; else empty."""
+    index = local_folder(path) / "model_index.json"
+    pipeline = json.loads(index.read_text()).get("_class_name", "") if index.is_file() else ""
+    return pipeline if foreign(pipeline) else ""
+
+
+def foreign_origin(path: str) -> str:
+    """Package and version of the model's family if another package brings it; else empty."""
+    family = foreign(foreign_pipeline(path))
+    return family.origin if family else ""
 
 
 def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
@@ -104,7 +113,9 @@ def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[i
     Raises:
         ValueError: the model is of no known family, or frames or sizes don't fit it.
     """
-    family, (time, space) = FAMILIES[read_index(path)["_class_name"]], read_strides(path)
+    family = family_named(read_index(path)["_class_name"])
+    assert family is not None, "read_index refuses the others"
+    time, space = read_strides(path)
     configs = _json(path, "vae/config.json"), _json(path, "transformer/config.json")
     channels, frames, *multiples = family.fitting(*configs, (time, space))
     if (num_frames - 1) % frames:

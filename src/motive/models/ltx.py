@@ -12,6 +12,14 @@ from motive.models.experts import NUM_TRAIN_TIMESTEPS
 TIME, SPACE = 8, 32  # frames and pixels that a latent position spans, in all its versions
 
 
+def strides(vae: Any) -> tuple[int, int]:
+    """As its config says; else every block that scales halves both time and space."""
+    halved = 2 ** sum(vae["spatio_temporal_scaling"])
+    time = vae.get("temporal_compression_ratio") or vae["patch_size_t"] * halved
+    space = vae.get("spatial_compression_ratio") or vae["patch_size"] * halved
+    return time, space
+
+
 def fitting(
     vae: dict[str, Any], transformer: dict[str, Any], strides: tuple[int, int]
 ) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from motive.models.backbones import Offload, load_pipeline, load_transformer
-from motive.models.folder import fingerprint
+from motive.models.folder import fingerprint, foreign_origin
 from motive.models.lora import FILES, load_lora
 from motive.store.hashes import file_digest, text_digest
 
@@ -57,7 +57,8 @@ def _digest(base: str, tuned: str) -> str:
     whole = _is_whole(tuned)
     files = sorted(Path(tuned).glob(f"{WHOLE}*/*" if whole else "pytorch_lora_weights*.safetensors"))
     lines = [f"{path.name} {file_digest(path)}\n" for path in files]
-    return text_digest("".join(lines if whole else [fingerprint(base, WHOLE), *lines]))
+    start = foreign_origin(base) if whole else fingerprint(base, WHOLE)
+    return text_digest("".join([start, *lines]))
 
 
 @lru_cache(maxsize=1)  # one at a time in a worker: the base model makes room for the tuned one

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
 
 
+def strides(vae: Any) -> tuple[int, int]:
+    """As its config says; older ones leave it out."""
+    return vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8)
+
+
 def fitting(
     vae: dict[str, Any], transformer: dict[str, Any], strides: tuple[int, int]
 ) -> tuple[int, int, int, int]:

@@ -22,7 +22,7 @@ from motive.clips.fingerprints import read_fingerprints
 from motive.clips.pieces import Row, all_pieces, describe, useless_files, write_shots
 from motive.clips.reading import Job, read_whole
 from motive.clips.sources import Entry, one_line, read_source
-from motive.images.png import write_png
+from motive.images.png import write_if_drawn
 from motive.images.sheets import clip_sheet
 from motive.maths.duplicates import kept_for
 from motive.params import Clips, Params
@@ -75,7 +75,8 @@ def run(part: str, params: Params) -> None:
 
     clips = table.read_clips(part)
     check("clips", clips, file=out / "clips.parquet")
-    write_png(out / "clips.png", clip_sheet(clips, **params.clips.model_dump(include=table.STANDARD)))
+    draw = partial(clip_sheet, clips, **params.clips.model_dump(include=table.STANDARD))
+    write_if_drawn(out / "clips.png", draw)
     log.info("clips %s: %d usable, %d failed%s", part, len(clips), len(failures), _by_reason(failures))
     if params.clips.cut == "shots":
         log.info("clips %s: %s", part, describe(rows))

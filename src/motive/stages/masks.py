@@ -12,7 +12,7 @@ import pandas as pd
 from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
 from motive.images.motion import motion_sheet
-from motive.images.panels import describe, few, read_panels
+from motive.images.panels import describe, read_panels
 from motive.images.png import write_if_drawn
 from motive.maths.camera_motion import KINDS, LABELS
 from motive.models.folder import read_strides
@@ -22,6 +22,7 @@ from motive.store.jobs import Job
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, locate, read_clip_tensors, read_manifest, summarise
 from motive.store.work import failed, pass_on_failures, publish, read_done, write_chunk
+from motive.video.frames import evenly_spaced
 from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
@@ -183,7 +184,7 @@ def overlay(
     time_stride: int,
 ) -> np.ndarray:
     """Sheet u8 [H,W,3] of a few clips, evenly over the table, with their frames, optical flow and mask."""
-    chosen = stats["clip_id"].iloc[few(len(stats), NUM_DRAWN)].tolist()
+    chosen = stats["clip_id"].iloc[evenly_spaced(len(stats), NUM_DRAWN)].tolist()
     masks = {clip_id: clip["mask"] for clip_id, clip in read_done(recipe, chosen)}
     rows = pd.DataFrame(table[table["clip_id"].isin(chosen)])
     panels = read_panels(rows, describe(stats), masks, flow_folder, clips.model_dump(include=STANDARD))

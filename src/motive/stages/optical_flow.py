@@ -11,7 +11,7 @@ from motive import per_clip
 from motive.clips.table import STANDARD, read_clips
 from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.images.motion import motion_sheet
-from motive.images.panels import few, read_panels
+from motive.images.panels import read_panels
 from motive.images.png import write_if_drawn
 from motive.maths.camera_motion import LABELS
 from motive.params import Clips, Machine, OpticalFlow
@@ -20,6 +20,7 @@ from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, locate, read_clip_tensors, summarise
 from motive.store.work import Failure, publish, write_chunk
 from motive.trackers.interface import fingerprint, load_tracker
+from motive.video.frames import evenly_spaced
 from motive.video.reading import BadClip, stream_frames
 from motive.workers.missing import make_missing
 
@@ -96,7 +97,7 @@ def sheet(table: pd.DataFrame, folder: Path, clips: Clips) -> np.ndarray:
     """Sheet u8 [H,W,3] of a few clips: frames, optical flow, the same without the camera, and its label."""
     where = locate(folder)
     clip_ids = list(where)
-    chosen = [clip_ids[row] for row in few(len(clip_ids), NUM_DRAWN)]
+    chosen = [clip_ids[row] for row in evenly_spaced(len(clip_ids), NUM_DRAWN)]
     titles = {}
     for clip_id, clip in read_clip_tensors(where, chosen):
         titles[clip_id] = f"{clip_id}   camera {LABELS[int(clip['label'])]}"

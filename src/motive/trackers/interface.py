@@ -1,5 +1,6 @@
 """Optical flow of a stream of frames, by one of several trackers behind one small interface.
 
+The three of ours, and what `register_tracker` or another package's entry point names.
 A tracker takes RGB frames one by one and yields one `FlowStep` for each: memory does not grow with the clip.
 Only AllTracker from frame 0 holds the clip. DIS takes grey frames too.
 """
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from motive.extensions import Extension, extension, register
+from motive.params import TRACKERS, tracker_names
 from motive.trackers import alltracker, networks
 from motive.trackers.alltracker import AllTracker
 from motive.trackers.dis import Dis
-from motive.trackers.pairs import FlowStep, adjacent, chained
+from motive.trackers.pairs import FlowStep, Pair, adjacent, chained
 from motive.trackers.raft import Raft
 from motive.video.frames import to_grey
 
@@ -25,6 +28,9 @@ _NEEDS = f"optical flow needs at least 2 frames of {SMALLEST}x{SMALLEST}"
 
 Frame = UInt8[np.ndarray, "H W *colours"]
 Tracker = Callable[[Iterable[Frame]], Iterator[FlowStep]]
+# (file of its weights or "", device) -> optical flow of two RGB frames. If that has a method `follow` as
+# AllTracker has, it is asked for the whole clip from frame 0; else its steps are chained.
+MakePair = Callable[[str, str], Pair]
 
 
 def load_tracker(settings: dict[str, Any]) -> Tracker:
@@ -39,7 +45,7 @@ def load_tracker(settings: dict[str, Any]) -> Tracker:
     if settings["reference"] == "adjacent":
         follow = partial(adjacent, pair, check=settings["check"])
     else:
-        follow = pair.follow if isinstance(pair, AllTracker) else partial(chained, pair)
+        follow = getattr(pair, "follow", partial(chained, pair))
 
     def tracker(frames: Iterable[Frame]) -> Iterator[FlowStep]:
         frames = _checked(frames)
@@ -51,11 +57,16 @@ def load_tracker(settings: dict[str, Any]) -> Tracker:
 def fingerprint(settings: dict[str, Any]) -> dict[str, str]:
     """name -> digest of the files that decide what this tracker finds; none for dis.
 
+    Of another package's also its version.
+
     Raises:
         ValueError: a file is missing.
     """
     digests = {}
-    if settings["tracker"] != "dis":
+    foreign = _foreign(settings["tracker"])
+    if foreign:
+        digests["tracker"] = foreign.origin
+    if settings["tracker"] != "dis" and not (foreign and not settings["weights"]):
         digests["weights"] = networks.digest(networks.find_weights(settings["weights"]))
     if settings["tracker"] == "alltracker":
         digests["repository"] = networks.digest(*alltracker.code(settings["repository"]))
@@ -72,7 +83,22 @@ def dis(frames: UInt8[np.ndarray, "F H W 3"], preset: str) -> Float32[np.ndarray
     return np.stack([step.flow for step in tracker(frames)])
 
 
-def _load_pair(settings: dict[str, Any]) -> Dis | Raft | AllTracker:
+def register_tracker(name: str, make: MakePair, version: str) -> None:
+    """Let `optical_flow.tracker` be this name in this process; worker processes know entry points only.
+
+    `version` stands in recipes: raise it when what the tracker finds changes.
+
+    Raises:
+        ValueError: the name is one of ours.
+    """
+    register("motive.trackers", name, make, version, TRACKERS)
+
+
+def _foreign(name: str) -> Extension | None:
+    return None if name in TRACKERS else extension("motive.trackers", name)
+
+
+def _load_pair(settings: dict[str, Any]) -> Pair:
     match settings["tracker"]:
         case "dis":
             return Dis(settings["preset"])
@@ -80,7 +106,12 @@ def _load_pair(settings: dict[str, Any]) -> Dis | Raft | AllTracker:
             return Raft(settings["weights"], settings["device"])
         case "alltracker":
             return AllTracker(settings["repository"], settings["weights"], settings["device"])
-    raise ValueError(f"optical_flow.tracker is {settings['tracker']!r}; it is one of dis, raft, alltracker")
+    foreign = _foreign(settings["tracker"])
+    if foreign is None:
+        names = ", ".join(tracker_names())
+        raise ValueError(f"optical_flow.tracker is {settings['tracker']!r}; it is one of {names}")
+    weights = str(networks.find_weights(settings["weights"])) if settings["weights"] else ""
+    return foreign.load()(weights, settings["device"])
 
 
 def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:

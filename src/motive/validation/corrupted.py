@@ -18,7 +18,8 @@ from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
 from motive.stages import clips, latents, optical_flow, run_stage
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 
 Frames = UInt8[np.ndarray, "F H W 3"]
 NEAR = 2.5  # frames by which jitter moves a frame in time, at most

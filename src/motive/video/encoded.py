@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from motive.video.reading import read_frames, write_video
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 
 
 def encoded(frames: UInt8[np.ndarray, "F H W 3"], fps: float) -> UInt8[torch.Tensor, "bytes"]:

@@ -44,6 +44,16 @@ def read_pose(frame: VideoFrame, stream: Any) -> Pose:
     return Pose(swap, flip_x, flip_y, 1 / aspect if swap else aspect)
 
 
+def evenly_spaced(count: int, wanted: int, repeat: bool = False) -> np.ndarray:
+    """Places of `wanted` of `count` things, evenly from the first to the last, ascending.
+
+    Where there are fewer: all of them, or with `repeat` as many as wanted, some more than once.
+    """
+    if not repeat:
+        wanted = min(wanted, count)
+    return np.linspace(0, count - 1, wanted).round().astype(int)
+
+
 def to_grey(image: np.ndarray) -> np.ndarray:
     """RGB uint8 [H,W,3] -> uint8 [H,W]; what is grey stays."""
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

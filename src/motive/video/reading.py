@@ -1,4 +1,4 @@
-"""Video files <-> frames: what a player would show, at the moments and in the size the model wants.
+"""Video files -> frames: what a player would show, at the moments and in the size the model wants.
 
 Frames stream by: memory grows with the frames asked for, not with the clip.
 """
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOMEM
-from fractions import Fraction
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,6 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from motive.store.files import aside
 from motive.video.decoding import TICK, BadClip, Shown, decoded, on_screen, read_packets, seconds, sought
 from motive.video.frames import read_pose, standardised
 
@@ -115,26 +113,6 @@ def stream_all(
             pose = pose or read_pose(shown.frame, stream)
             image = standardised(shown.frame, pose, height, width)
             yield shown.time, shown.time + (shown.length or usual), image
-
-
-def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> None:
-    """Write RGB frames, uint8 [F,H,W,3] with even H and W, as H.264 in mp4; same frames, same bytes."""
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        raise ValueError(f"{path}: {height} x {width} frames: H.264 wants even sizes")
-    quiet = {"fflags": "+bitexact", "movflags": "+faststart"}
-    with aside(path) as place, av.open(str(place), "w", format="mp4", options=quiet) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
-        stream.height = height
-        stream.width = width
-        stream.pix_fmt = "yuv420p"
-        # else the bytes vary: x264's mbtree reads beside small frames, its fast paths differ between CPUs
-        stable = {"x264-params": "mbtree=0:cpu-independent=1", "threads": "1", "flags": "+bitexact"}
-        stream.options = {"crf": str(crf), **stable}
-        frames = np.ascontiguousarray(frames)
-        images = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
-        for image in chain(images, [None]):
-            container.mux(stream.encode(image))
 
 
 # ---- opening and counting
