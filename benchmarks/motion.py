@@ -29,7 +29,7 @@ from motive.maths.motion_mask import to_latent_frames
 from motive.maths.statistics import auc
 from motive.models.folder import read_strides
 from motive.params import Params, load_params
-from motive.stages import clips, masks, optical_flow
+from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store import shards
 from motive.video.reading import write_video
 from testing.true_motion import left_or_entered
@@ -108,7 +108,7 @@ def world(params: Params, num_clips: int) -> dict[str, float]:
             write_video(Path("pool") / name, one.clip.frames, params.clips.fps)
         here = with_pool(params, Path("pool"))
         for stage in (clips, optical_flow, masks):
-            stage.run("pool", here)
+            run_stage(stage, here, "pool")
         facts = pd.read_parquet("data/pool/clips/clips.parquet").merge(
             pd.read_parquet("data/pool/masks/mask_stats.parquet"), on="clip_id"
         )
