@@ -17,6 +17,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.params import load_params
+from motive.store.files import write_json
 from testing.subset_comparison import MOTIVE, MOVING, RANDOM, Measured, measure, summarise, with_finetuning
 
 OTHERS = ("motion_magnitude", MOVING)
@@ -80,12 +81,6 @@ def _cells(name: str, numbers: dict[str, float]) -> Iterator[str]:
 def _interval(name: str, numbers: dict[str, float]) -> str:
     mean, low, high = (numbers[f"{name}_{which}"] for which in ("mean", "low", "high"))
     return f"{mean:+.5f} ({low:+.5f} to {high:+.5f})"
-
-
-def write_json(path: Path, numbers: dict[str, float]) -> None:
-    """Write the numbers, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, numbers)
 
 
 if __name__ == "__main__":  # workers import this file again
