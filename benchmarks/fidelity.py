@@ -32,16 +32,14 @@ from motive.maths.influence import influence
 from motive.maths.packing import BYTES, pack
 from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
-from motive.maths.statistics import rank_correlations
 from motive.models import backbones
 from motive.params import Params, load_params
 from motive.store.shards import locate, read_clip_tensors
+from testing.fidelity_measures import MEASURES, measures
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
 BUDGET = 2048  # bytes a clip: the paper's 512 numbers of float32
 ASKED = ("queries", "heldout")  # whose clips ask, until there are enough
-TOP, FIRST = 0.1, 20  # the share of the pool whose overlap is counted; how far NDCG looks
-MEASURES = ("spearman", "top10_overlap", "ndcg20")
 Ways = dict[tuple[str, int, int], Projection]  # kind, dim, seed
 
 
@@ -130,26 +128,6 @@ def compare(
             yield {"kind": kind, "dim": dim, "storage": storage, "bytes": int(dim * size)} | measures(
                 exact, found
             )
-
-
-def measures(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    """Of influences [N,Q] against the exact ones, means over the queries."""
-    top = max(1, round(TOP * len(exact)))
-    spearman = rank_correlations(exact.astype(float), found.astype(float))
-    best, chosen = (np.argsort(-x, axis=0, kind="stable")[:top] for x in (exact, found))
-    overlap = [len(np.intersect1d(b, c)) / top for b, c in zip(best.T, chosen.T, strict=True)]
-    return dict(
-        zip(MEASURES, map(float, (np.mean(spearman), np.mean(overlap), ndcg(exact, found))), strict=True)
-    )
-
-
-def ndcg(exact: np.ndarray, found: np.ndarray) -> float:
-    """Of the first clips, gains being exact influences from 0 for a query's worst clip to 1 for its best."""
-    gains = (exact - exact.min(0)) / (exact.max(0) - exact.min(0))
-    discount = 1 / np.log2(np.arange(2, FIRST + 2))[:, None]
-    order = np.argsort(-found, axis=0, kind="stable")[:FIRST]
-    ideal = -np.sort(-gains, axis=0)[:FIRST]
-    return float(((np.take_along_axis(gains, order, 0) * discount).sum(0) / (ideal * discount).sum(0)).mean())
 
 
 def summary(rows: pd.DataFrame) -> dict[str, float]:

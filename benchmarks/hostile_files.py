@@ -23,11 +23,11 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import hostile_boxes, hostile_links
 from benchmarks.hostile_kinds import KINDS, Given
-from benchmarks.outside import counting, watched
 from benchmarks.peak_memory import ROOT, clips_command
 from motive.video.reading import read_frames
 from motive.video.writing import write_video
 from testing.made_clips import SIZE, encode, remux
+from testing.outside import counting, watched
 from testing.real_clips import real_clip
 
 assert hostile_boxes, hostile_links  # they enter their kinds

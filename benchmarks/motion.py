@@ -29,9 +29,10 @@ from motive.maths.motion_mask import to_latent_frames
 from motive.maths.statistics import auc
 from motive.models.folder import read_strides
 from motive.params import Params, load_params
-from motive.stages import clips, masks, optical_flow
+from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store import shards
 from motive.video.writing import write_video
+from testing.true_motion import left_or_entered
 from toyworld import BAD_TEACHERS, CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 from toyworld.looks import before_telling_background
 from toyworld.scenes import sample_camera
@@ -107,7 +108,7 @@ def world(params: Params, num_clips: int) -> dict[str, float]:
             write_video(Path("pool") / name, one.clip.frames, params.clips.fps)
         here = with_pool(params, Path("pool"))
         for stage in (clips, optical_flow, masks):
-            stage.run("pool", here)
+            run_stage(stage, here, "pool")
         facts = pd.read_parquet("data/pool/clips/clips.parquet").merge(
             pd.read_parquet("data/pool/masks/mask_stats.parquet"), on="clip_id"
         )
@@ -172,35 +173,6 @@ def covered(clip: Clip, params: Params, size: tuple[int, ...]) -> np.ndarray:
     cells = [cv2.resize(w.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for w in where]
     stride = read_strides(params.model.path)[0]
     return to_latent_frames(torch.from_numpy(np.stack(cells)), stride).numpy()
-
-
-def left_or_entered(clip: Clip, frame: int, least: float) -> np.ndarray:
-    """Pixels that an object leaves or enters between a frame and the one before, faster than `least`
-    pixels."""
-    height, width = clip.frames.shape[1:3]
-    if frame == 0:
-        return np.zeros((height, width), bool)
-    flow = clip.flow[frame].astype(np.float32)
-    own = np.hypot(*(flow - camera_flow(clip, frame)))
-    left = clip.mask[frame - 1] & (own >= least)
-    y, x = np.nonzero(left)
-    ends = np.rint(np.stack([y, x]) + flow[::-1, y, x]).astype(int)
-    y, x = ends[:, ((ends >= 0) & (ends < [[height], [width]])).all(0)]
-    entered = np.zeros_like(left)
-    entered[y, x] = True
-    entered = cv2.morphologyEx(entered.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-    return left | entered
-
-
-def camera_flow(clip: Clip, frame: int) -> np.ndarray:
-    """The optical flow [2,H,W] that the true camera makes."""
-    height, width = clip.frames.shape[1:3]
-    # The truth maps corners of pixels; pixel indices are their centres.
-    centre = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-    before, after = (np.vstack([clip.camera[f], [0, 0, 1]]) for f in (frame - 1, frame))
-    moves = centre @ after @ np.linalg.inv(before) @ np.linalg.inv(centre)
-    places = np.stack([*np.indices((height, width))[::-1], np.ones((height, width))])
-    return (np.einsum("ij,jhw->ihw", moves, places) - places)[:2]
 
 
 def summary(table: pd.DataFrame, num_clips: int) -> dict[str, float]:

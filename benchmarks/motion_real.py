@@ -15,7 +15,7 @@ from motive.images.panels import describe, read_panels
 from motive.images.png import write_png
 from motive.models.folder import read_strides
 from motive.params import Params
-from motive.stages import clips, masks, optical_flow
+from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store.shards import locate, read_clip_tensors
 from testing.real_clips import real_clip
 
@@ -53,7 +53,7 @@ def measure(params: Params, pictures: Path | None) -> dict[str, float]:
         known = fetch(Path("pool"))
         here = sized(params)
         for stage in (clips, optical_flow, masks):
-            stage.run("pool", here)
+            run_stage(stage, here, "pool")
         table = pd.read_parquet("data/pool/clips/clips.parquet")
         facts = table.merge(pd.read_parquet("data/pool/masks/mask_stats.parquet"), on="clip_id")
         if pictures:

@@ -23,21 +23,20 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.fidelity import measures, moving_clips
+from benchmarks.fidelity import moving_clips
 from benchmarks.peers_contender import CLIP, loss
 from motive.maths.denoising import noised, target_velocity
 from motive.maths.exact import exact_cosines, keep_gradients
-from motive.maths.influence import influence
-from motive.maths.packing import BYTES, Storage, pack
+from motive.maths.packing import BYTES, Storage
 from motive.maths.plan import Plan
 from motive.models import backbones
 from motive.params import Params, load_params
+from testing.peer_numbers import judged, summary
 
 ROOT = Path(__file__).parents[1]
 BITS = 32  # signs in the room of a float32: 2 kB as the shipped setting
@@ -127,31 +126,6 @@ def run(python: Path, *arguments: object) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     command = [python, "-W", "ignore", ROOT / "benchmarks/peers_contender.py", *map(str, arguments)]
     subprocess.run(command, check=True, env=environment)
-
-
-def judged(file: Path, exact: np.ndarray, storage: Storage) -> dict[str, float]:
-    """What a contender reports, and its fidelity; queries are float32, as Motive keeps them."""
-    with safe_open(file, "pt") as stream:
-        sketches, found = stream.get_tensor("sketch")[:, None], stream.metadata()
-    pool, queries = sketches.split(list(exact.shape))
-    ok = torch.ones(len(pool), dtype=torch.bool)
-    cosines = influence(pack(pool, storage), pack(queries, "float32"), ok).numpy()
-    return {name: float(value) for name, value in found.items()} | measures(exact, cosines)
-
-
-def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Of each way the medians, fidelity over the seeds, and its ratio to ours, taken round by round."""
-    numbers: dict[str, float] = {}
-    columns = {way: {key: np.array([r[key] for r in rows]) for key in rows[0]} for way, rows in runs.items()}
-    for way, column in columns.items():
-        numbers |= {f"{key}_{way}": float(np.median(values)) for key, values in column.items()}
-        numbers |= {f"spearman_{way}": float(column["spearman"].mean())}
-        numbers |= {f"spearman_std_{way}": float(column["spearman"].std())}
-        for name, key in (("time", "seconds"), ("memory", "mb")):
-            ratio = column[key] / columns["ours"][key]
-            spread = {"": np.median(ratio), "_low": ratio.min(), "_high": ratio.max()}
-            numbers |= {f"{name}_ratio_{way}{end}": float(value) for end, value in spread.items()}
-    return numbers
 
 
 def print_table(numbers: dict[str, float], ways: dict[str, tuple[str, str, int, Storage]]) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.backbones import BACKBONES as PUBLISHED
-from benchmarks.backbones import describe
 from motive.clips.table import read_clips
 from motive.models import backbones, tuned
 from motive.models import folder as model_folder
@@ -17,6 +15,8 @@ from motive.models.experts import Experts
 from motive.models.lora import add_lora, load_lora, save_lora
 from motive.stages import finetuning, latents, run_stage, sketches
 from motive.store.shards import locate, read_clip_tensors
+from testing.published_backbones import BACKBONES as PUBLISHED
+from testing.published_backbones import describe
 from testing.tiny import CHANNELS, small_params, write_masks, write_part_of_clips
 from testing.tiny_backbones import BACKBONES, write_backbone
 

@@ -1,6 +1,5 @@
 """The command starts fast and its errors are for people."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typer.main import get_command
 from motive.cli import SPLIT_STAGES, STAGES, app
 from motive.options import DEVICE_KEYS, DTYPE_KEYS, Settings, load
 from motive.params import explain, load_params
+from testing.commands import motive
 
 ROOT = Path(__file__).parents[1]
 ASKED = ("append", "query", "show", "validate", "params")
@@ -28,14 +28,6 @@ SLOW = {
     "cv2",
     "pydantic",
 }
-COMMAND = [sys.executable, "-c", "from motive.cli import main; main()"]
-
-
-def motive(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, "COLUMNS": "200", **environment}
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )
 
 
 def test_nothing_slow_is_imported_before_the_first_line():

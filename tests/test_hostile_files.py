@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.hostile_files import measure, unexpected
-from benchmarks.outside import counting, watched
+from testing.commands import run_benchmark
+from testing.outside import counting, watched
 
 
 def test_no_hostile_file_crashes_hangs_leaves_the_folder_or_gets_lost(tmp_path: Path) -> None:
-    numbers, outcomes = measure(tmp_path, files_per_kind=1, seed=1, time_limit=60)
-    assert [outcome for outcome in outcomes if unexpected(outcome) or outcome.outcome == "lost"] == []
+    options = ("--files-per-kind", "1", "--seed", "1", "--time-limit", "60")
+    numbers = run_benchmark("hostile_files", tmp_path, *options)
     none = ("crashed", "hung", "escaped", "without_reason", "unexpected")
     assert {name: numbers[name] for name in none} == dict.fromkeys(none, 0)
     assert numbers["kinds_tried"] >= 40

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ from motive.store import work
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors
 from motive.workers.deal import TRIES, deal
+from testing.marks import NEEDS_RAY
 
-NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
 WAYS = [(1, ""), (2, ""), (8, ""), pytest.param(2, "local", marks=NEEDS_RAY)]
 TWO = [(2, ""), pytest.param(2, "local", marks=NEEDS_RAY)]
 RECIPE = Recipe("toy", 1)

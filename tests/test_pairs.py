@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from test_trackers import disc, shifted
 
 from motive.trackers.interface import load_tracker
 from motive.trackers.pairs import FlowStep, adjacent, chained
+from testing.moving_textures import disc, shifted
 
 SIZE = (32, 48)
 PICTURES = [np.full(SIZE, f, np.uint8) for f in range(5)]  # each knows which frame it is

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
-from benchmarks.peers import judged, summary
+from testing.peer_numbers import judged, summary
 
 
 def test_a_ratio_above_one_means_that_the_peer_needs_more():

@@ -23,9 +23,9 @@ from motive.params import load_params
 from motive.query import draw, query_pool
 from motive.store import shards
 from motive.video.writing import write_video
+from testing.commands import motive
 from testing.tiny import ROOT, SHAPE
 from testing.whole_project import DIM, PARTS, metadata, write_metadata, write_params, write_project
-from tests.test_cli import motive
 
 BEFORE_CURATION = {
     f"{stage}@{part}" for stage in ("clips", "optical_flow", "masks", "latents") for part in PARTS

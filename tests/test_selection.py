@@ -1,19 +1,19 @@
 """The benchmark of the selection on random weights: what it compares, keeps, reports and refuses."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from ruamel.yaml import YAML
 
-from benchmarks import selection
 from motive.params import Params
 from motive.stages import evaluation
 from motive.store.files import write_table
 from motive.store.recipes import Recipe
+from testing import subset_comparison as selection
+from testing.commands import run_benchmark
 from testing.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
 
 NUM_POOL, NUM_HELDOUT = 8, 5
@@ -116,17 +116,11 @@ def test_the_numbers_are_those_of_the_losses(project):
     assert all(isinstance(value, int | float) for value in numbers.values())
 
 
-def test_the_command_prints_tables_and_writes_flat_json(project, monkeypatch):
-    monkeypatch.setattr(selection, "load_params", lambda: params_of())
-    import typer
-
-    app = typer.Typer()
-    app.command()(selection.main)
-    arguments = ["--json", "numbers.json", "--seeds", "2", "--limit-heldout", "3", "--learning-rate", "0.002"]
-    done = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "160"})
-    assert done.exit_code == 0
-    assert "minus random" in done.stdout
-    numbers = json.loads(Path("numbers.json").read_text())
+def test_the_command_writes_flat_json_and_refuses_an_unknown_choice(project, tmp_path):
+    with Path("params.yaml").open("w") as file:
+        YAML(typ="safe").dump(params_of().model_dump(mode="json"), file)
+    options = ["--seeds", "2", "--limit-heldout", "3", "--learning-rate", "0.002"]
+    numbers = run_benchmark("selection", tmp_path, *options, cwd=Path.cwd())
     assert (numbers["num_heldout"], numbers["learning_rate"], numbers["steps"]) == (3, 0.002, 2)
-    with pytest.raises(ValueError, match="--also best"):
-        CliRunner().invoke(app, ["--also", "best"], catch_exceptions=False)
+    with pytest.raises(AssertionError, match="--also best"):
+        run_benchmark("selection", tmp_path, "--also", "best", cwd=Path.cwd())

@@ -21,12 +21,12 @@ from motive.store.files import read_table
 from motive.store.recipes import Recipe
 from motive.store.shards import read_manifest
 from motive.store.work import Failure
+from testing.marks import NEEDS_RAY
 from testing.model_project import CPU, DIM, POOL, QUERIES, bytes_of, forget_models, params_of, tensors_of
 from testing.tiny import (
     SHAPE,
     write_masks,
 )
-from tests.test_many_workers import NEEDS_RAY
 
 # ---- sketches
 
