@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision_ops  # noqa: F401
+from testing import torchvision_ops  # noqa: F401
 
 from motive.trackers import alltracker
 from motive.trackers.alltracker import AllTracker

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision_ops  # noqa: F401
+from testing import torchvision_ops  # noqa: F401
 from safetensors.torch import save_file
 from torchvision.models.optical_flow import raft_large, raft_small  # pyright: ignore[reportMissingImports]
 
