@@ -3,6 +3,9 @@
 The environment's ALLTRACKER names a clone of its code.
 """
 
+from testing import torchvision_ops  # noqa: F401  (before torchvision, which needs what it declares)
+
+# isort: split
 import os
 import sys
 from pathlib import Path
@@ -12,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from testing import torchvision_ops  # noqa: F401
 
 from motive.trackers import alltracker
 from motive.trackers.alltracker import AllTracker

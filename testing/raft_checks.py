@@ -1,11 +1,13 @@
 """Laws of RAFT in torchvision's own classes with random weights; run by test_network_trackers.py."""
 
+from testing import torchvision_ops  # noqa: F401  (before torchvision, which needs what it declares)
+
+# isort: split
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from testing import torchvision_ops  # noqa: F401
 from safetensors.torch import save_file
 from torchvision.models.optical_flow import raft_large, raft_small  # pyright: ignore[reportMissingImports]
 
