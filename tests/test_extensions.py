@@ -1,7 +1,9 @@
 """Backbones and pixel trackers of other packages: used by name, and their version decides what is made."""
 
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +59,8 @@ def install(monkeypatch: pytest.MonkeyPatch, package: str, version: str, entries
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     (about / "entry_points.txt").write_text(entries)
     (site / f"{package}.py").write_text(code)
-    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    importlib.invalidate_caches()
     extensions._entries.cache_clear()
 
 

@@ -170,7 +170,7 @@ def chosen(toy) -> Path:
 def seen(name: str) -> Params:
     """The parameters with which an experiment's first stage ran."""
     out = Path(f"{name}.yaml")
-    [*dvc("get", ".", "first.txt", "--rev", name, "--out", str(out))]
+    list(dvc("get", ".", "first.txt", "--rev", name, "--out", str(out)))  # the lines are of no interest
     out.write_text(out.read_text().removeprefix("motion\n"))
     return load_params(out)
 
