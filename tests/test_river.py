@@ -35,10 +35,8 @@ AFTER = ["curation", "finetuning", "evaluation", "record"]
 NUM_POOL, NUM_QUERIES, NUM_HELDOUT = 12, 10, 10
 NEW = 2  # clips that come later
 COUNTS = {  # what a stage says it has to do
-    "optical_flow": r"optical_flow pool: \d+ clips, (\d+) of them to do",
-    "masks": r"masks pool: \d+ clips, (\d+) of them to do",
-    "latents": r"latents pool: (\d+) clips to encode, \d+ known",
-    "sketches": r"sketches pool: (\d+) to make, \d+ known",
+    stage: rf"{stage} pool: (\d+) to make, \d+ done before"
+    for stage in ("optical_flow", "masks", "latents", "sketches")
 }
 
 

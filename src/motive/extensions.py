@@ -6,7 +6,7 @@ before it is used.
 
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, Literal, NamedTuple
 
 Group = Literal["motive.backbones", "motive.trackers"]  # of entry points
@@ -54,10 +54,11 @@ def extension(group: Group, name: str) -> Extension | None:
     return Extension(_origin(entries[0]), entries[0].load) if entries else None
 
 
+# Of packages that a finder of the backport importlib_metadata finds, these are its own class, not EntryPoint.
 @cache  # reading what is installed takes milliseconds
-def _entries(group: Group) -> tuple[EntryPoint, ...]:
+def _entries(group: Group) -> tuple[Any, ...]:
     return tuple(entry_points(group=group))
 
 
-def _origin(entry: EntryPoint) -> str:
+def _origin(entry: Any) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
