@@ -36,7 +36,7 @@ from testing.servers import (
     wait_until,
 )
 from testing.tiny import ROOT
-from testing.whole_project import commit, write_params, write_project
+from testing.whole_project import commit, write_params, write_project, write_yaml
 
 LONG = 900  # seconds after which something hangs, and is not only slow
 
@@ -194,4 +194,4 @@ def change(folder: Path, section: str, key: str, value: object) -> None:
     path = folder / "params.yaml"
     values = YAML(typ="safe").load(path)
     values[section][key] = value
-    YAML(typ="safe").dump(values, path)
+    write_yaml(path, values)

@@ -49,8 +49,14 @@ def write_params(**sections: dict) -> None:
     for name, section in (changed | unknown).items():
         values[name] = values.get(name, {}) | section
     values["shards"]["size"] = 4
-    with Path("params.yaml").open("w") as file:
-        YAML(typ="safe").dump(values, file)
+    write_yaml(Path("params.yaml"), values)
+
+
+def write_yaml(path: Path, values: dict) -> None:
+    """One key a line: DVC's `--set-param` can't read back an address within braces."""
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.dump(values, path)
 
 
 def metadata() -> list[str]:
