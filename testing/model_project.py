@@ -16,8 +16,8 @@ from testing.tiny import (
     SHAPE,
     small_params,
     write_masks,
-    write_part_of_clips,
     write_pipeline,
+    write_split,
 )
 
 POOL, QUERIES, OUT = Path("data/pool"), Path("data/queries"), Path("data/finetuning")
@@ -53,7 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder := tmp_path_factory.mktemp("project"))
         write_pipeline(folder / "model")
-        ids = write_part_of_clips("pool", ["rolls", "spins", "falls", "rests", "rolls spins"])
+        ids = write_split("pool", ["rolls", "spins", "falls", "rests", "rolls spins"])
         rng = torch.Generator().manual_seed(0)
         masks = {one: torch.rand(SHAPE[1:], generator=rng) for one in ids}
         masks[ids[1]], masks[ids[-1]] = torch.ones(SHAPE[1:]), torch.zeros(SHAPE[1:])

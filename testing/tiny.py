@@ -84,7 +84,7 @@ def small_params(**sections: dict) -> Params:
     return Params.model_validate(values)
 
 
-def write_part_of_clips(part: str, motions: list[str], videos: bool = True) -> list[str]:
+def write_split(part: str, motions: list[str], videos: bool = True) -> list[str]:
     """Write a part's clip table and videos of a square that crosses the frame; returns the ids in order."""
     rows = []
     for n, motion in enumerate(motions):

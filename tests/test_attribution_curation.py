@@ -21,7 +21,7 @@ from motive.stages.curation import num_wanted
 from motive.store.files import read_table
 from motive.store.recipes import Recipe
 from motive.store.work import Failure, publish, write_chunk
-from testing.tiny import small_params, write_masks, write_part_of_clips, write_stage
+from testing.tiny import small_params, write_masks, write_split, write_stage
 
 MOTIONS = ["roll", "spin", "fall"]
 SAME = {"dim": 8, "segments": 1}
@@ -42,7 +42,7 @@ def stored(motion: str, seed: int) -> dict[str, torch.Tensor]:
 
 def write_sketches(part: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
     """A part with its sketches; returns clip_id -> motion."""
-    write_part_of_clips(part, motions)
+    write_split(part, motions)
     table = read_table(Path("data") / part / "clips/clips.parquet")
     of = dict(zip(table["clip_id"], table["motion"], strict=True))
     clips = {one: stored(motion, n) for n, (one, motion) in enumerate(of.items())}
@@ -101,7 +101,7 @@ def test_the_influence_file_says_which_rows_and_columns_it_has(pool):
 
 def test_still_and_failed_clips_come_last_with_the_reason_and_without_influence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ids = write_part_of_clips("pool", MOTIONS * 2)
+    ids = write_split("pool", MOTIONS * 2)
     clips = {one: stored("roll", n) for n, one in enumerate(ids)}
     clips[ids[0]] |= {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     clips[ids[1]]["sketch"] = clips.pop(ids[2])["sketch"] * float("nan")
@@ -216,7 +216,7 @@ def test_an_unknown_motion_is_refused_with_the_known_ones():
 
 
 def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
-    ids = write_part_of_clips("queries", ["roll", "spin"])
+    ids = write_split("queries", ["roll", "spin"])
     clips = {one: {"sketch": sketch_of("roll", n), "ok": torch.tensor(n == 0)} for n, one in enumerate(ids)}
     write_stage("queries", Recipe("sketches", 1, SAME, {"latents": "abc"}), clips)
     run_stage(attribution, small_params())

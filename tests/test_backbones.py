@@ -17,7 +17,7 @@ from motive.stages import finetuning, latents, run_stage, sketches
 from motive.store.shards import locate, read_clip_tensors
 from testing.published_backbones import BACKBONES as PUBLISHED
 from testing.published_backbones import describe
-from testing.tiny import CHANNELS, small_params, write_masks, write_part_of_clips
+from testing.tiny import CHANNELS, small_params, write_masks, write_split
 from testing.tiny_backbones import BACKBONES, write_backbone
 
 SIZE, TOKENS, FPS = (9, 64, 64), 8, 12.0
@@ -287,7 +287,7 @@ def test_a_video_is_the_same_for_the_same_seed_and_with_layers_that_wait(name, p
 @pytest.fixture
 def project(models: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
-    ids = write_part_of_clips("pool", ["rolls", "spins"])
+    ids = write_split("pool", ["rolls", "spins"])
     write_masks("pool", {one: torch.ones(SHAPES[name][1:]) for one in ids})
     caches = (latents.load, sketches.load, tuned.frozen_transformer)
     yield small_params(

@@ -13,8 +13,8 @@ from motive.models.lora import add_lora, save_lora
 from motive.params import load_params
 from motive.recording.champion import Measured, better
 from motive.stages import record
+from testing.recorded_project import write, write_project
 from testing.tiny import build_transformer, write_pipeline
-from testing.tracked_project import write, write_project
 
 
 def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:

@@ -29,8 +29,8 @@ from testing.tiny import (
     build_transformer,
     small_params,
     write_masks,
-    write_part_of_clips,
     write_pipeline,
+    write_split,
     write_stage,
 )
 
@@ -41,7 +41,7 @@ OUT = Path("data/evaluation")
 def write_project(folder: Path) -> list[str]:
     """All that evaluation reads, the last of five held-out clips still; the tuned model is another."""
     write_pipeline(folder / "model")
-    ids = write_part_of_clips("heldout", ["roll", "roll", "spin", "spin", ""], videos=False)
+    ids = write_split("heldout", ["roll", "roll", "spin", "spin", ""], videos=False)
     random = torch.Generator().manual_seed(0)
     latents = {
         one: {

@@ -21,7 +21,7 @@ from motive.stages import latents, optical_flow, run_stage, sketches
 from motive.stages.optical_flow import make_recipe
 from motive.store.shards import locate, read_clip_tensors
 from motive.trackers.interface import load_tracker, register_tracker
-from testing.tiny import small_params, write_masks, write_part_of_clips
+from testing.tiny import small_params, write_masks, write_split
 from testing.tiny_backbones import write_backbone
 from toyworld.tiny_wan import TEXT_DIM
 
@@ -79,7 +79,7 @@ def made_by(stage: str) -> dict[str, Any]:
 
 def test_a_tracker_of_an_installed_package_makes_the_optical_flow(monkeypatch):
     install(monkeypatch, "strange", "1.2", "[motive.trackers]\nright = strange:make\n", RIGHT)
-    ids = write_part_of_clips("pool", ["rolls", "spins"])
+    ids = write_split("pool", ["rolls", "spins"])
     run_stage(optical_flow, params_with("right"), "pool")
     flows = made_by("optical_flow")
     assert set(flows) == set(ids)
@@ -168,7 +168,7 @@ FUNCTIONS = ("strides", "fitting", "statistics", "decode", "encode_text", "veloc
 def test_a_backbone_of_another_package_is_sketched(foreign_model):
     shape = {"num_frames": 9, "height": 64, "width": 64, "resample": "stretch"}
     params = small_params(clips=shape, sketches={"dim": 64, "sigmas": (0.3,)})
-    ids = write_part_of_clips("pool", ["rolls", "spins"])
+    ids = write_split("pool", ["rolls", "spins"])
     with pytest.raises(ValueError, match=f"{PIPELINE}; supported: WanPipeline, LTXPipeline"):
         run_stage(latents, params, "pool")
     register_backbone(PIPELINE, half_as_fast(), version="1")

@@ -14,7 +14,7 @@ from motive.store.files import write_table
 from motive.store.recipes import Recipe
 from testing import subset_comparison as selection
 from testing.commands import run_benchmark
-from testing.tiny import SHAPE, small_params, write_masks, write_part_of_clips, write_pipeline, write_stage
+from testing.tiny import SHAPE, small_params, write_masks, write_pipeline, write_split, write_stage
 
 NUM_POOL, NUM_HELDOUT = 8, 5
 
@@ -25,7 +25,7 @@ def write_project() -> list[str]:
     random = torch.Generator().manual_seed(0)
     ids = {}
     for part, count in (("pool", NUM_POOL), ("heldout", NUM_HELDOUT)):
-        ids[part] = write_part_of_clips(part, [f"{part}{n}" for n in range(count)], videos=False)
+        ids[part] = write_split(part, [f"{part}{n}" for n in range(count)], videos=False)
         clips = {
             one: {
                 "latent": torch.randn(SHAPE, generator=random).half(),

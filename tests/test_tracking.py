@@ -16,8 +16,8 @@ from motive.params import load_params
 from motive.recording import store as tracking
 from motive.stages import record
 from motive.store.lock import digest, lineage
+from testing.recorded_project import parents, runs_of, write_project
 from testing.servers import mlflow_server
-from testing.tracked_project import parents, runs_of, write_project
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 

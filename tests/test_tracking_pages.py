@@ -19,8 +19,8 @@ from motive.recording.markdown import best_clips
 from motive.recording.notes import run_note
 from motive.recording.system import sampled
 from motive.stages import record
+from testing.recorded_project import CLIP_IDS, parents, write
 from testing.tiny import ROOT
-from testing.tracked_project import CLIP_IDS, parents, write
 
 
 def test_the_page_of_a_run_is_found(finished):
