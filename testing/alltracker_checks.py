@@ -72,12 +72,11 @@ def test_from_frame_0_the_vectors_and_what_it_sees_are_the_networks_own(weights)
     whole = net("full", 4)
     whole.get_fmaps = AllTracker(CLONE, weights["full"], "cpu").network.get_fmaps  # needs no CUDA
     with torch.inference_mode():
-        flow, sure, *_ = whole.forward_sliding(
-            torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float(), iters=4
-        )
-    for f, (ours, confidence) in enumerate(followed(weights["full"], frames, "first")[1:], 1):
-        np.testing.assert_allclose(ours, flow[0, f].numpy(), atol=1e-5)
-        np.testing.assert_allclose(confidence, (sure[0, f, 0] * sure[0, f, 1]).numpy(), atol=1e-5)
+        theirs = whole.forward_sliding(torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float(), iters=4)
+    steps = followed(weights["full"], frames, "first")[1:]
+    np.testing.assert_allclose([step.flow for step in steps], theirs[0][0, 1:].numpy(), atol=1e-5)
+    seen = theirs[1][0, 1:].prod(1).numpy()  # visible, and sure of it
+    np.testing.assert_allclose([step.confidence for step in steps], seen, atol=1e-5)
 
 
 def test_adjacent_is_a_pair_of_its_own(weights):

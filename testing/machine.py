@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
 from motive.video.writing import write_video
+from testing.mlflow_runs import parent_runs
 from testing.servers import (
     BIN,
     free_port,
@@ -53,7 +54,7 @@ class Site:
     serve: Callable[[], subprocess.Popen]
 
     def restart_server(self) -> None:
-        """Kill Prefect's server, which has no chance to say so, and start it anew."""
+        """Kill Prefect's server, which has no chance to say so, and start it again."""
         kill_group(self.server, signal.SIGKILL)
         self.server.wait()
         self.server = self.serve()
@@ -102,17 +103,11 @@ class Site:
 
     def runs_in_mlflow(self) -> list:
         """The parent runs."""
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self.mlflow)
-        experiment = client.get_experiment_by_name("motive")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
-        return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        return parent_runs(self.mlflow)
 
     def artifact(self, key: str) -> str:
-        found = self.client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
-        return found["data"]
+        answer = self.client.request("GET", "/artifacts/{key}/latest", path_params={"key": key})
+        return answer.json()["data"]
 
 
 def _flow(name: str) -> FlowFilter:
@@ -130,7 +125,8 @@ def make_site(folder: Path, logs: Path, num_pool: int) -> Iterator[Site]:
     with ExitStack() as stack:
         env |= stack.enter_context(s3(logs / "s3.log", "motive"))
         database = stack.enter_context(postgres())
-        port, prefect_database = free_port(), database("prefect")
+        prefect_database = database("prefect")
+        port = free_port()
         api = prefect_api(port)
 
         def serve() -> subprocess.Popen:

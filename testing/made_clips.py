@@ -14,25 +14,27 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def encode(
-    path: Path, frames: np.ndarray, *, codec="libx264", pix_fmt="yuv420p", rate=12, **how: Any
+    path: Path, frames: np.ndarray, *, codec="libx264", pix_fmt="yuv420p", rate=12, **settings: Any
 ) -> Path:
     """Write RGB or RGBA frames [F,H,W,C]; `times` in milliseconds make the rate vary."""
-    with av.open(str(path), "w", options=how.get("container", {})) as container:
-        options = (STABLE if codec == "libx264" else {}) | how.get("options", {})
+    with av.open(str(path), "w", options=settings.get("container", {})) as container:
+        options = (STABLE if codec == "libx264" else {}) | settings.get("options", {})
         stream: Any = container.add_stream(codec, rate=rate, options=options)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
-        if "times" in how:
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        if "times" in settings:
             stream.codec_context.time_base = MILLISECOND
-        if "rotation" in how:
-            stream.set_display_rotation(how["rotation"])
-        if "aspect" in how:
-            stream.codec_context.sample_aspect_ratio = how["aspect"]
-        sound = container.add_stream("aac", rate=16000) if how.get("audio") else None
+        if "rotation" in settings:
+            stream.set_display_rotation(settings["rotation"])
+        if "aspect" in settings:
+            stream.codec_context.sample_aspect_ratio = settings["aspect"]
+        sound = container.add_stream("aac", rate=16000) if settings.get("audio") else None
         for k, image in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
-            if "times" in how:
-                picture.pts, picture.time_base = int(how["times"][k]), MILLISECOND
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
+            if "times" in settings:
+                frame.pts = int(settings["times"][k])
+                frame.time_base = MILLISECOND
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound is not None:
             mux_silence(container, sound, seconds=4)

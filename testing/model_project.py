@@ -20,7 +20,9 @@ from testing.tiny import (
     write_split,
 )
 
-POOL, QUERIES, OUT = Path("data/pool"), Path("data/queries"), Path("data/finetuning")
+POOL = Path("data/pool")
+QUERIES = Path("data/queries")
+OUT = Path("data/finetuning")
 DIM = 64
 CPU = ("model", "float32", "cpu")
 
@@ -50,13 +52,15 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Five pool clips with latents and masks: the second moves everywhere, the last nowhere."""
+    folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder := tmp_path_factory.mktemp("project"))
+        patch.chdir(folder)
         write_pipeline(folder / "model")
         ids = write_split("pool", ["rolls", "spins", "falls", "rests", "rolls spins"])
         rng = torch.Generator().manual_seed(0)
         masks = {one: torch.rand(SHAPE[1:], generator=rng) for one in ids}
-        masks[ids[1]], masks[ids[-1]] = torch.ones(SHAPE[1:]), torch.zeros(SHAPE[1:])
+        masks[ids[1]] = torch.ones(SHAPE[1:])
+        masks[ids[-1]] = torch.zeros(SHAPE[1:])
         write_masks("pool", masks)
         run_stage(latents, params_of(), "pool")
         forget_models()

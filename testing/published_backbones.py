@@ -74,14 +74,14 @@ def describe(backbone: Published) -> dict[str, Any]:
     """What a row says."""
     transformer, vae = build(backbone)
     family = FAMILIES[backbone.pipeline]
-    time, space = family.strides(vae.config)
-    fits = family.fitting(vae.config, transformer.config, (time, space))
+    strides = family.strides(vae.config)
+    channels, frames, *sizes = family.fitting(vae.config, transformer.config, strides)
     return {
         "transformer": type(transformer).__name__,
         "parameters": sum(p.numel() for p in transformer.parameters()),
         "transformers": backbone.num_transformers,
-        "strides": (time, space, space),
-        "channels": fits[0],
-        "frames": fits[1],
-        "sizes": fits[2:],
+        "strides": (*strides, strides[1]),
+        "channels": channels,
+        "frames": frames,
+        "sizes": tuple(sizes),
     }

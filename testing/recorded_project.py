@@ -1,4 +1,4 @@
-"""A small project whose results are there, for tests of what MLflow is told. Its store is a real sqlite."""
+"""A small project whose results are there, for tests of what MLflow records. Its store is a real sqlite."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from motive.recording import store as tracking
+from motive.recording import store
+from testing.mlflow_runs import parent_runs
 from testing.tiny import ROOT
 
 CLIP_IDS = ["aa", "bb", "cc", "dd"]
@@ -21,17 +22,8 @@ def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> 
     params = (ROOT / "params.yaml").read_text().replace("strategy: motive ", f"strategy: {strategy} ")
     (folder / "params.yaml").write_text(params)
     data = folder / "data"
-    for part in ("pool", "queries", "heldout"):
-        clips = {"clip_id": CLIP_IDS, "video": [f"{name}.mp4" for name in CLIP_IDS], "duration": 1.3}
-        write(data / part / "clips/clips.parquet", pd.DataFrame(clips | {"caption": CAPTIONS}))
-        write(
-            data / part / "clips/failures.parquet",
-            pd.DataFrame({"file": ["x.mp4"], "reason": ["zero bytes"]}),
-        )
-        stats = {"clip_id": CLIP_IDS, "coverage": 0.25, "motion": 3.0, "still": [True, False, False, False]}
-        write(data / part / "masks/mask_stats.parquet", pd.DataFrame(stats | {"own_motion": 2.0}))
-        write(data / part / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
-        write(data / part / "masks/overlay.png", b"png")
+    for split in ("pool", "queries", "heldout"):
+        write_clips_and_masks(data / split)
     ranking = {"clip_id": CLIP_IDS, "rank": [3, 2, 1, 0], "votes": [0, 1, 2, 3], "status": "ok"}
     ranking["influence"] = [-0.1, 0.0, 0.1, 0.2]
     write(data / "attribution/ranking.parquet", pd.DataFrame(ranking))
@@ -44,6 +36,16 @@ def write_project(folder: Path, strategy: str = "motive", loss: float = 0.5) -> 
     for which in ("base", "tuned"):
         write(data / f"evaluation/videos/{which}/a-0.mp4", b"mp4")
     write_lock(folder, strategy)
+
+
+def write_clips_and_masks(folder: Path) -> None:
+    clips = {"clip_id": CLIP_IDS, "video": [f"{name}.mp4" for name in CLIP_IDS], "duration": 1.3}
+    write(folder / "clips/clips.parquet", pd.DataFrame(clips | {"caption": CAPTIONS}))
+    write(folder / "clips/failures.parquet", pd.DataFrame({"file": ["x.mp4"], "reason": ["zero bytes"]}))
+    stats = {"clip_id": CLIP_IDS, "coverage": 0.25, "motion": 3.0, "still": [True, False, False, False]}
+    write(folder / "masks/mask_stats.parquet", pd.DataFrame(stats | {"own_motion": 2.0}))
+    write(folder / "masks/manifest.json", {"version": 1, "num_clips": 4, "stage": "masks"})
+    write(folder / "masks/overlay.png", b"png")
 
 
 def write(path: Path, content: pd.DataFrame | dict | bytes) -> None:
@@ -64,39 +66,27 @@ def write_lock(folder: Path, strategy: str) -> None:
         }
 
     stages = {
-        f"clips@{part}": stage([f"data/world/{part}"], [f"data/{part}/clips"]) for part in ("pool", "queries")
+        "clips@pool": stage(["data/world/pool"], ["data/pool/clips"]),
+        "clips@queries": stage(["data/world/queries"], ["data/queries/clips"]),
+        "masks@pool": stage(["data/pool/clips"], ["data/pool/masks"]),
+        "attribution": stage(["data/pool/clips", "data/queries/clips"], ["data/attribution"]),
+        "curation": stage(["data/attribution", "data/pool/masks"], ["data/curation"], strategy=strategy),
+        "finetuning": stage(["data/curation"], ["data/finetuning"]),
+        "evaluation": stage(["data/finetuning"], ["data/evaluation/videos", "data/evaluation/metrics.json"]),
+        "clips@old": stage(["data/world/old"], ["data/old/clips"]),
     }
-    stages |= {"masks@pool": stage(["data/pool/clips"], ["data/pool/masks"])}
-    stages |= {"attribution": stage(["data/pool/clips", "data/queries/clips"], ["data/attribution"])}
-    stages |= {
-        "curation": stage(["data/attribution", "data/pool/masks"], ["data/curation"], strategy=strategy)
-    }
-    stages |= {"finetuning": stage(["data/curation"], ["data/finetuning"])}
-    stages |= {
-        "evaluation": stage(["data/finetuning"], ["data/evaluation/videos", "data/evaluation/metrics.json"])
-    }
-    stages |= {"clips@old": stage(["data/world/old"], ["data/old/clips"])}
     with (folder / "dvc.lock").open("w") as file:
         YAML(typ="safe").dump({"schema": "2.0", "stages": stages}, file)
 
 
 def parents(folder: Path, experiment: str = "motive") -> list:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return client.search_runs([found.experiment_id], f"tags.`{tracking.KEY}` != ''", order_by=["start_time"])
+    """The runs of data versions."""
+    return [run for run in runs_of(folder, experiment) if store.KEY in run.data.tags]
 
 
-def runs_of(folder: Path) -> list:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    found = client.get_experiment_by_name("motive")
-    assert found is not None
-    runs = client.search_runs([found.experiment_id])
-    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+def runs_of(folder: Path, experiment: str = "motive") -> list:
+    """The same, and runs of attempts that failed."""
+    return parent_runs(f"sqlite:///{folder / 'mlflow.db'}", experiment)
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +95,7 @@ def mlflow_store(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        tracking.tracking_uri("")
+        store.tracking_uri("")
     return folder / "mlflow.db"
 
 

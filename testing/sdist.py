@@ -24,13 +24,13 @@ def fetch(package: str, path: Path) -> None:
     with command.main_context():
         session = command.get_default_session(options)  # type: ignore[attr-defined]
         finder = command._build_package_finder(options=options, session=session)  # type: ignore[attr-defined]
-        found = finder.find_best_candidate(wanted.name, wanted.specifier).best_candidate
-        if found is None:
+        candidate = finder.find_best_candidate(wanted.name, wanted.specifier).best_candidate
+        if candidate is None:
             raise ValueError(f"{package}: the package index has no source distribution of it")
-        if found.link.is_file:
-            path.write_bytes(Path(found.link.file_path).read_bytes())
+        if candidate.link.is_file:
+            path.write_bytes(Path(candidate.link.file_path).read_bytes())
             return
-        answer = session.get(found.link.url_without_fragment)
+        answer = session.get(candidate.link.url_without_fragment)
         answer.raise_for_status()
         path.write_bytes(answer.content)
 

@@ -72,20 +72,27 @@ def process(
             running.wait()
 
 
-def kill_group(running: subprocess.Popen, how: signal.Signals) -> None:
+def kill_group(running: subprocess.Popen, which: signal.Signals) -> None:
     """Send a signal to a process and all it started in its session."""
     try:
-        os.killpg(running.pid, how)
+        os.killpg(running.pid, which)
     except ProcessLookupError:
         return
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs: Debian's newest, or that of the path."""
+    newest = max(Path("/usr/lib/postgresql").glob("*/bin/postgres"), default=None)
+    server = newest or shutil.which("postgres")
+    assert server, "no PostgreSQL on this machine: on Debian, `apt-get install postgresql`"
+    return Path(server).parent
 
 
 @contextmanager
 def postgres() -> Iterator[Callable[[str], str]]:
     """A PostgreSQL server; what it yields makes a database and says how to reach it, after the scheme."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [shutil.which("postgres")]
-    assert found[0], "no PostgreSQL on this machine: on Debian, `apt-get install postgresql`"
-    programs, port = Path(found[-1] or "").parent, free_port()
+    programs = postgres_programs()
+    port = free_port()
     owner = "postgres" if os.getuid() == 0 else None  # it refuses root
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)

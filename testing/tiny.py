@@ -1,6 +1,7 @@
 """A real WanPipeline of a few thousand random weights, and a small project of clips around it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,8 @@ def write_pipeline(path: Path) -> None:
 def small_params(**sections: dict) -> Params:
     """params.yaml made small, with keys of some sections changed."""
     values = load_params(ROOT / "params.yaml").model_dump()
-    values["workers"], values["shards"]["size"] = 1, 2
+    values["workers"] = 1
+    values["shards"]["size"] = 2
     values["model"]["path"] = "model"
     values["clips"] |= {"num_frames": 5, "height": 32, "width": 32}
     values["latents"]["max_tokens"] = 8
@@ -84,47 +86,56 @@ def small_params(**sections: dict) -> Params:
     return Params.model_validate(values)
 
 
-def write_split(part: str, motions: list[str], videos: bool = True) -> list[str]:
-    """Write a part's clip table and videos of a square that crosses the frame; returns the ids in order."""
-    rows = []
-    for n, motion in enumerate(motions):
-        path = Path("videos") / part / f"{n}.mp4"
-        if videos:
-            frames = np.full((5, 32, 32, 3), 40 + 5 * n, np.uint8)
-            for f in range(5):
-                frames[f, 8:20, 2 + 3 * f : 14 + 3 * f] = (200, 10 * n, 90)
-            write_video(path, frames, 12.0)
-        sha256 = f"{part:x<8}"[:8].encode().hex() + f"{n:048x}"
-        row = {
-            "clip_id": clip_id(sha256, motion),
-            "video": path.name,
-            "source": str(path.parent),
-            "sha256": sha256,
-        }
-        row |= {
-            "caption": f"a red ball {motion}",
-            "motion": motion,
-            "num_frames": 5,
-            "height": 32,
-            "width": 32,
-        }
-        rows.append(row | {"fps": 12.0, "duration": 5 / 12, "start": 0.0, "end": 5 / 12})
+def write_split(split: str, motions: list[str], videos: bool = True) -> list[str]:
+    """Write a split's clip table and videos of a square that crosses the frame; returns the ids in order."""
+    folder = Path("videos") / split
+    rows = [clip_row(folder, n, motion) for n, motion in enumerate(motions)]
+    if videos:
+        for n in range(len(motions)):
+            write_video(folder / f"{n}.mp4", crossing_square(n), 12.0)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("clip_id")
-    write_clips(part, table)
+    write_clips(split, table)
     return table["clip_id"].tolist()
 
 
-def write_stage(part: str, recipe: Recipe, clips: dict[str, Tensors]) -> Path:
-    """Publish tensors as a stage of a part would."""
-    out = Path("data") / part / recipe.stage
+def clip_row(folder: Path, n: int, motion: str) -> dict[str, Any]:
+    sha256 = f"{folder.name:x<8}"[:8].encode().hex() + f"{n:048x}"
+    return {
+        "clip_id": clip_id(sha256, motion),
+        "video": f"{n}.mp4",
+        "source": str(folder),
+        "sha256": sha256,
+        "caption": f"a red ball {motion}",
+        "motion": motion,
+        "num_frames": 5,
+        "height": 32,
+        "width": 32,
+        "fps": 12.0,
+        "duration": 5 / 12,
+        "start": 0.0,
+        "end": 5 / 12,
+    }
+
+
+def crossing_square(n: int) -> np.ndarray:
+    """Frames uint8 [5,32,32,3]; another number, other colours."""
+    frames = np.full((5, 32, 32, 3), 40 + 5 * n, np.uint8)
+    for f, frame in enumerate(frames):
+        frame[8:20, 2 + 3 * f : 14 + 3 * f] = (200, 10 * n, 90)
+    return frames
+
+
+def write_stage(split: str, recipe: Recipe, clips: dict[str, Tensors]) -> Path:
+    """Publish tensors as a stage of a split would."""
+    out = Path("data") / split / recipe.stage
     write_chunk(recipe, clips, {})
     publish(recipe, list(clips), 2, out)
     return out
 
 
-def write_masks(part: str, masks: dict[str, torch.Tensor]) -> None:
+def write_masks(split: str, masks: dict[str, torch.Tensor]) -> None:
     """Publish masks and their statistics; an empty mask is a still clip."""
-    out = write_stage(part, Recipe("masks", 1), {one: {"mask": mask.half()} for one, mask in masks.items()})
+    out = write_stage(split, Recipe("masks", 1), {one: {"mask": mask.half()} for one, mask in masks.items()})
     stats = {
         "clip_id": list(masks),
         "coverage": [float(mask.mean()) for mask in masks.values()],

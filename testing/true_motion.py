@@ -7,21 +7,24 @@ from toyworld import Clip
 
 
 def left_or_entered(clip: Clip, frame: int, least: float) -> np.ndarray:
-    """Pixels that an object leaves or enters between a frame and the one before, faster than `least`
+    """Pixels [H,W] that an object leaves or enters between a frame and the one before, faster than `least`
     pixels."""
-    height, width = clip.frames.shape[1:3]
     if frame == 0:
-        return np.zeros((height, width), bool)
+        return np.zeros(clip.frames.shape[1:3], bool)
     flow = clip.flow[frame].astype(np.float32)
     own = np.hypot(*(flow - camera_flow(clip, frame)))
     left = clip.mask[frame - 1] & (own >= least)
+    return left | arrived(left, flow)
+
+
+def arrived(left: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Where the pixels [H,W] end up that this optical flow [2,H,W] carries, small gaps closed."""
     y, x = np.nonzero(left)
     ends = np.rint(np.stack([y, x]) + flow[::-1, y, x]).astype(int)
-    y, x = ends[:, ((ends >= 0) & (ends < [[height], [width]])).all(0)]
-    entered = np.zeros_like(left)
-    entered[y, x] = True
-    entered = cv2.morphologyEx(entered.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-    return left | entered
+    inside = ((ends >= 0) & (ends < np.reshape(left.shape, (2, 1)))).all(0)
+    entered = np.zeros(left.shape, np.uint8)
+    entered[tuple(ends[:, inside])] = 1
+    return cv2.morphologyEx(entered, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
 
 
 def camera_flow(clip: Clip, frame: int) -> np.ndarray:

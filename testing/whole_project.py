@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from testing.tiny import ROOT, small_params, write_pipeline
 from toyworld.render import write_world
 
-PARTS = ("pool", "queries", "heldout")
+SPLITS = ("pool", "queries", "heldout")
 DIM = 512
 SMALL = {
-    "clips": {"source": {part: f"data/world/{part}" for part in PARTS}},
+    "clips": {"source": {split: f"data/world/{split}" for split in SPLITS}},
     "sketches": {"dim": DIM, "sigmas": [0.751]},
     "finetuning": {"steps": 4, "batch_size": 2, "checkpointing_steps": 2, "learning_rate": 1e-3},
     "evaluation": {"sigmas": [0.5], "prompts": "data/prompts.txt"},
