@@ -33,7 +33,7 @@ from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store import shards
 from motive.video.writing import write_video
 from testing.true_motion import left_or_entered
-from toyworld import BAD_TEACHERS, CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
+from toyworld import CAMERAS, HARMFUL_KINDS, MOTIONS, Clip, draw_clip, sample_scene
 from toyworld.looks import before_telling_background
 from toyworld.scenes import sample_camera
 
@@ -96,7 +96,7 @@ def with_pool(params: Params, folder: Path) -> Params:
 
 def groups() -> list[Group]:
     """Every kind of scene the world has, and every motion before each moving camera."""
-    alone: list[Group] = [(kind, None) for kind in ("static", *CAMERAS, *MOTIONS, *BAD_TEACHERS)]
+    alone: list[Group] = [(kind, None) for kind in ("static", *CAMERAS, *MOTIONS, *HARMFUL_KINDS)]
     return [*alone, *((motion, camera) for camera in CAMERAS for motion in MOTIONS)]
 
 

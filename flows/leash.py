@@ -23,9 +23,9 @@ def main(command: list[str]) -> int:
 
 def _end_with_holder(process: subprocess.Popen) -> None:
     os.read(0, 1)  # returns where the other end closes
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for ending in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):  # ended, and so did all it started
-            os.killpg(process.pid, how)
+            os.killpg(process.pid, ending)
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
 

@@ -91,15 +91,15 @@ def _links(params: Params) -> str:
 
     key = json.loads(marker.read_text())["key"]
     try:
-        found = pages_of(key, params.record.experiment, params.record.uri)
+        page = pages_of(key, params.record.experiment, params.record.uri)
     except ValueError as unreachable:
         get_run_logger().warning("no link to MLflow: %s", unreachable)
-        found = None
-    if not found:
+        page = None
+    if not page:
         return _data_docs()
-    beside = f"[beside other runs]({found.compare})"
-    docs = f"[data docs]({found.run}/artifacts/checks/data_docs.html)"
-    links = f"**MLflow run:** [{found.name}]({found.run}), {beside}, {docs}{found.needs}"
+    beside = f"[beside other runs]({page.compare})"
+    docs = f"[data docs]({page.run}/artifacts/checks/data_docs.html)"
+    links = f"**MLflow run:** [{page.name}]({page.run}), {beside}, {docs}{page.needs}"
     return f"{links}\n\n{_data_docs()}"
 
 

@@ -40,13 +40,13 @@ def stored(motion: str, seed: int) -> dict[str, torch.Tensor]:
     return {"sketch": sketch_of(motion, seed), "loss": one, "norm": one, "ok": torch.tensor(True)}
 
 
-def write_sketches(part: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
-    """A part with its sketches; returns clip_id -> motion."""
-    write_split(part, motions)
-    table = read_table(Path("data") / part / "clips/clips.parquet")
+def write_sketches(split: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
+    """A split with its sketches; returns clip_id -> motion."""
+    write_split(split, motions)
+    table = read_table(Path("data") / split / "clips/clips.parquet")
     of = dict(zip(table["clip_id"], table["motion"], strict=True))
     clips = {one: stored(motion, n) for n, (one, motion) in enumerate(of.items())}
-    write_stage(part, recipe, clips)
+    write_stage(split, recipe, clips)
     return of
 
 
@@ -126,9 +126,9 @@ def test_segments_add_up_to_the_ranking_which_names_the_one_that_adds_most(pool)
         clip = stored(motion, n)
         share = torch.tensor([0.2, 0.8] if n % 2 else [0.9, 0.1])[:, None, None]
         of[one] = clip | {"segments": (share * clip["sketch"]).half()}
-    told = SAME | {"segments": 2, "time_stride": 4}
-    write_stage("pool", Recipe("sketches", 1, told, {"latents": "abc"}), of)
-    write_sketches("queries", ["roll", "spin"], Recipe("sketches", 1, told, {"latents": "abc"}))
+    params = SAME | {"segments": 2, "time_stride": 4}
+    write_stage("pool", Recipe("sketches", 1, params, {"latents": "abc"}), of)
+    write_sketches("queries", ["roll", "spin"], Recipe("sketches", 1, params, {"latents": "abc"}))
     run_stage(attribution, small_params())
     parts, table = read_table(Path("data/attribution/segments.parquet")), ranking().set_index("clip_id")
     added: Any = parts.groupby("clip_id")["influence"].sum()
@@ -167,9 +167,9 @@ def test_best_and_worst_have_their_motion_on_top(pool):
     assert list(table.columns) == ["motion", "clip_id", "rank", "influence"]
     for motion, rows in table.groupby("motion"):
         assert [pool[one] for one in rows.sort_values("rank")["clip_id"][:3]] == [motion] * 3
-    picture = cv2.imread("data/attribution/best_and_worst.png")
-    assert picture is not None
-    assert picture.shape[0] > 3 * 64
+    image = cv2.imread("data/attribution/best_and_worst.png")
+    assert image is not None
+    assert image.shape[0] > 3 * 64
 
 
 def test_a_video_that_is_gone_costs_its_image_and_nothing_else(pool, caplog):
@@ -224,18 +224,18 @@ def test_queries_that_are_not_ok_ask_nothing(pool, caplog):
     assert ids[1] in caplog.text
 
 
-@pytest.mark.parametrize("part", ["pool", "queries"])
+@pytest.mark.parametrize("split", ["pool", "queries"])
 @pytest.mark.parametrize("why", ["still", "failed"])
-def test_where_no_clip_is_ok_nothing_is_ranked(pool, part, why):
-    ids = read_table(Path("data") / part / "clips/clips.parquet")["clip_id"].tolist()
+def test_where_no_clip_is_ok_nothing_is_ranked(pool, split, why):
+    ids = read_table(Path("data") / split / "clips/clips.parquet")["clip_id"].tolist()
     still = {"sketch": torch.zeros(1, 8), "ok": torch.tensor(False)}
     shutil.rmtree(".motive/work")
     if why == "still":
         write_chunk(RECIPE, dict.fromkeys(ids, still), {})
     else:
         write_chunk(RECIPE, {}, dict.fromkeys(ids, Failure("unreadable", "masks: torn")))
-    publish(RECIPE, ids, 4, Path("data") / part / "sketches")
-    with pytest.raises(ValueError, match=f"data/{part}/sketches: no sketch is ok; .* does anything move"):
+    publish(RECIPE, ids, 4, Path("data") / split / "sketches")
+    with pytest.raises(ValueError, match=f"data/{split}/sketches: no sketch is ok; .* does anything move"):
         run_stage(attribution, small_params())
 
 
@@ -326,7 +326,7 @@ def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
     assert num_wanted(fraction, num_pool) == wanted
 
 
-def test_drop_worst_leaves_out_the_worst_teachers_only(pool):
+def test_drop_worst_leaves_out_the_worst_clips_only(pool):
     run_stage(attribution, small_params())
     chosen = set(subset(strategy="drop_worst", fraction=0.34)["clip_id"])
     table = ranking()

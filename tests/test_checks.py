@@ -150,16 +150,16 @@ def tried_with(name: str, row: int, column: str, value: object) -> list[Outcome]
     return tried(name, spoilt(GOOD[name][0], row, column, value))
 
 
-def failing(found: list[Outcome], says: str) -> list[Outcome]:
-    return [each for each in found if not each.holds and re.match(f"- {says}", str(each))]
+def failing(results: list[Outcome], says: str) -> list[Outcome]:
+    return [each for each in results if not each.holds and re.match(f"- {says}", str(each))]
 
 
 @pytest.mark.parametrize(("name", "row", "column", "value", "says"), BAD_VALUES)
 def test_a_bad_value_fails_its_expectation(
     name: str, row: int, column: str, value: object, says: str
 ) -> None:
-    found = failing(tried_with(name, row, column, value), says)
-    assert [each.severity for each in found] == ["warning" if name == "drift" else "critical"]
+    results = failing(tried_with(name, row, column, value), says)
+    assert [each.severity for each in results] == ["warning" if name == "drift" else "critical"]
 
 
 @pytest.mark.parametrize(("name", "table", "says"), BAD_TABLES)
@@ -184,7 +184,7 @@ def test_every_expectation_fails_in_a_case_above() -> None:
     values = [(name, tried_with(name, *spoil), says) for name, *spoil, says in BAD_VALUES]
     tables = [(name, tried(name, table), says) for name, table, says in BAD_TABLES]
     failed = {
-        (name, each.wanted) for name, found, says in (*values, *tables) for each in failing(found, says)
+        (name, each.wanted) for name, results, says in (*values, *tables) for each in failing(results, says)
     }
     assert sorted(wanted - failed) == []
 

@@ -65,14 +65,14 @@ def test_a_wrong_parameter_is_named(tmp_path):
 
 def test_device_and_dtype_are_for_once_and_checked_like_the_file(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    for option, value, said in (
+    for option, value, message in (
         ("--device", "gpu", "model.device is 'gpu': allowed: cpu | cuda | cuda:N"),
         ("--dtype", "float8", "model.dtype is 'float8': allowed: float32 | bfloat16 | float16"),
     ):
         for arguments in ([option, value, "sketches", "pool"], ["sketches", "pool", option, value]):
             done = motive(*arguments, cwd=tmp_path)
             assert done.returncode == 1
-            assert said in done.stderr
+            assert message in done.stderr
     assert load_params(ROOT / "params.yaml", {"model.device": "cuda:1"}).model.device == "cuda:1"
     assert load_params(ROOT / "params.yaml").model.device == "cpu"
 

@@ -51,7 +51,7 @@ def test_a_local_ray_listens_to_this_machine_only(tmp_path: Path) -> None:
     assert {place.removeprefix("::ffff:") for place in places} == {"127.0.0.1"}
 
 
-def test_no_card_is_told_before_anybody_waits_for_one() -> None:
+def test_no_gpu_is_told_before_anybody_waits_for_one() -> None:
     with pytest.raises(ValueError, match="ray is local and the device cuda, but Ray finds no GPU here"):
         deal(fail, [0], 1, total=1, label="ray", device="cuda", ray="local")
 

@@ -60,7 +60,7 @@ def test_the_same_data_gives_the_same_bytes(data: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_the_page_has_the_order_of_the_river(data: Path) -> None:
+def test_the_page_has_the_order_of_the_pipeline(data: Path) -> None:
     check("evaluation", METRICS, file="data/evaluation/metrics.json", required=["num_pool"])
     check("masks", MASKS, file="data/pool/masks", **PER_CLIP)
     check("clips", CLIPS, file="data/pool/clips/clips.parquet")
@@ -73,9 +73,9 @@ def test_the_page_has_the_order_of_the_river(data: Path) -> None:
 
 def test_a_warning_is_said_and_stops_nothing(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     check("drift", spoilt(DISTANCES, 0, "distance", 0.3), file="data/record", threshold=0.1)
-    [said] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    [message] = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert re.search(
-        r"^drift: distance: .*max_value=0.1.*1 of 2 rows: duration \(0.3\). What to do: look", said
+        r"^drift: distance: .*max_value=0.1.*1 of 2 rows: duration \(0.3\). What to do: look", message
     )
     text = Reader((data / "data_docs.html").read_text()).text
     assert "1 warned" in text

@@ -34,8 +34,8 @@ def test_secrets_are_empty_and_named() -> None:
     lines = (ROOT / "deploy/example.env").read_text().splitlines()
     example = dict(line.split("=") for line in lines if not line.startswith("#"))
     assert example["POSTGRES_PASSWORD"] == example["AWS_SECRET_ACCESS_KEY"] == ""
-    asked = set(re.findall(r"\$\{(\w+)", (ROOT / "deploy/compose.yaml").read_text()))
-    assert asked <= example.keys()
+    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "deploy/compose.yaml").read_text()))
+    assert variables <= example.keys()
 
 
 def test_the_versions_of_the_servers_are_those_of_the_lock_file() -> None:
@@ -52,10 +52,10 @@ def test_a_bucket_is_made_once(tmp_path: Path) -> None:
         for _ in range(2):
             subprocess.run([sys.executable, str(ROOT / "deploy/bucket.py"), "motive"], env=env, check=True)
         read = "import boto3; print(*sorted(b['Name'] for b in boto3.client('s3').list_buckets()['Buckets']))"
-        said = subprocess.run(
+        listing = subprocess.run(
             [sys.executable, "-c", read], env=env, capture_output=True, text=True, check=True
         )
-    assert said.stdout.split() == ["motive", "other"]
+    assert listing.stdout.split() == ["motive", "other"]
 
 
 def test_the_workflow_runs_what_the_readme_says() -> None:

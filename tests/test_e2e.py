@@ -67,8 +67,8 @@ def swept(site: Site, refused: FlowRun) -> FlowRun:
 def test_the_schedule_fires_and_the_run_completes(site: Site, scheduled: list[FlowRun]) -> None:
     assert scheduled[0].state_name == "Completed", scheduled[0].state
     assert scheduled[0].auto_scheduled
-    river = site.runs_of("motive")[0]
-    outcomes = site.stages_of(river.id)
+    flow_run = site.runs_of("motive")[0]
+    outcomes = site.stages_of(flow_run.id)
     assert set(outcomes.values()) == {"Ran"}
     assert {"clips@pool", "sketches@pool", "attribution", "record"} <= outcomes.keys()
     assert len(pd.read_parquet(site.folder / "data/attribution/ranking.parquet")) == NUM_POOL
@@ -81,8 +81,9 @@ def test_another_checkout_pulls_the_same_results_and_computes_nothing(
     subprocess.run(["git", "clone", "--quiet", site.folder, tmp_path / "other"], check=True)
     assert not (tmp_path / "other/data/world").exists()
     dvc(tmp_path / "other", site.env, "pull")
-    said = dvc(tmp_path / "other", site.env, "repro")
-    assert "Running stage" not in said.replace("Running stage 'record'", ""), "record finds its run in MLflow"
+    output = dvc(tmp_path / "other", site.env, "repro")
+    # record finds its run in MLflow
+    assert "Running stage" not in output.replace("Running stage 'record'", "")
     for name in ("attribution/ranking.parquet", "evaluation/metrics.json", "finetuning/losses.parquet"):
         assert (tmp_path / "other/data" / name).read_bytes() == (site.folder / "data" / name).read_bytes()
 
@@ -131,8 +132,8 @@ def test_a_sweep_is_a_dvc_experiment_and_an_mlflow_run_each(site: Site, swept: F
     assert [row["experiment"] for row in rows] == names
     changes = [runs[name].data.metrics["heldout_motion_loss_change"] for name in names]
     assert [row["heldout_motion_loss_change"] for row in rows] == changes
-    for river in site.runs_of("motive")[-2:]:
-        outcomes = site.stages_of(river.id)
+    for flow_run in site.runs_of("motive")[-2:]:
+        outcomes = site.stages_of(flow_run.id)
         assert {stage for stage, outcome in outcomes.items() if outcome == "Ran"} == AFTER_ATTRIBUTION
 
 
@@ -144,9 +145,10 @@ def test_mlflow_has_a_page_that_compares_runs(site: Site, swept: FlowRun) -> Non
     view = json.loads(tags["mlflow.sharedViewState.motive"])
     charts = {chart["metricKey"] for chart in view["compareRunCharts"]}
     assert {name for name in charts if not name.startswith("drift/")} <= run.data.metrics.keys()
-    known = {f"metrics.`{name}`" for name in run.data.metrics} | {f"tags.`{name}`" for name in run.data.tags}
-    known |= {f"params.`{name}`" for name in run.data.params} | {"tags.`failed_stage`"}
-    assert set(view["selectedColumns"]) <= known
+    columns = {f"metrics.`{name}`" for name in run.data.metrics}
+    columns |= {f"tags.`{name}`" for name in run.data.tags}
+    columns |= {f"params.`{name}`" for name in run.data.params} | {"tags.`failed_stage`"}
+    assert set(view["selectedColumns"]) <= columns
 
 
 def test_params_are_as_before_whatever_a_run_chose(site: Site, swept: FlowRun) -> None:
@@ -174,7 +176,7 @@ def test_mlflow_has_the_run_and_the_failure(site: Site, refused: FlowRun) -> Non
 def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_the_same_bytes(
     site: Site, refused: FlowRun, worker: subprocess.Popen, tmp_path: Path
 ) -> None:
-    sketch_anew_slowly(site.folder, seed=1)
+    sketch_slowly(site.folder, seed=1)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
     killed = site.start("on-demand")
@@ -195,7 +197,7 @@ def test_killed_in_the_middle_of_sketches_worker_and_server_the_next_run_gives_t
     assert (site.folder / "data/attribution/ranking.parquet").read_bytes() == unbroken(site.folder, tmp_path)
 
 
-def sketch_anew_slowly(folder: Path, seed: int) -> None:
+def sketch_slowly(folder: Path, seed: int) -> None:
     """So many noise levels that there is time to stop it, on a fast machine too."""
     change(folder, "sketches", "projection_seed", seed)
     change(folder, "sketches", "sigmas", [n / 41 for n in range(1, 41)])
@@ -215,7 +217,7 @@ def kill_everything(site: Site, worker: subprocess.Popen) -> None:
 
 
 def test_a_cancelled_run_ends_its_stage(site: Site, tmp_path: Path) -> None:
-    sketch_anew_slowly(site.folder, seed=2)
+    sketch_slowly(site.folder, seed=2)
     store = site.folder / ".motive/work/sketches"
     before = set(store.glob("*/*.safetensors"))
     with worker_of(site, tmp_path / "worker.log") as worker:
@@ -247,7 +249,7 @@ def unbroken(folder: Path, tmp_path: Path) -> bytes:
 
 def test_nothing_talks_to_the_outside(site: Site, refused: FlowRun) -> None:
     """Prefect, MLflow, DVC, Great Expectations and the stages, all that they did above."""
-    asked = [line.split(" ", 1) for line in Path(site.env["WATCHED"]).read_text().splitlines()]
-    assert len(asked) > 100, "it watches"
+    connections = [line.split(" ", 1) for line in Path(site.env["WATCHED"]).read_text().splitlines()]
+    assert len(connections) > 100, "it watches"
     here = {"127.0.0.1", "localhost", "::1", "0.0.0.0", socket.gethostname()}
-    assert [line for line in asked if line[0] not in here] == []
+    assert [line for line in connections if line[0] not in here] == []

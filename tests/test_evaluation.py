@@ -120,27 +120,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_losses_are_means_over_clips_and_grid_and_still_clips_have_no_motion_loss(project):
-    table, found = read_table(OUT / "per_clip.parquet"), metrics()
-    assert sum(table["still"]) == found["num_heldout_still"] == 1
+    table = read_table(OUT / "per_clip.parquet")
+    measured = metrics()
+    assert sum(table["still"]) == measured["num_heldout_still"] == 1
     assert table["motion_loss_base"].isna().tolist() == table["still"].tolist()
     moving = table[~table["still"]]
     change = moving["motion_loss_tuned"] - moving["motion_loss_base"]
-    assert found["heldout_motion_loss_base"] == pytest.approx(moving["motion_loss_base"].mean())
-    assert found["heldout_plain_loss_tuned"] == pytest.approx(table["plain_loss_tuned"].mean())
-    assert found["heldout_improved_fraction"] == np.mean(change < 0)
-    assert found["heldout_motion_loss_change"] == pytest.approx(change.mean())
-    low, high = (found[f"heldout_motion_loss_change_{end}"] for end in ("low", "high"))
+    assert measured["heldout_motion_loss_base"] == pytest.approx(moving["motion_loss_base"].mean())
+    assert measured["heldout_plain_loss_tuned"] == pytest.approx(table["plain_loss_tuned"].mean())
+    assert measured["heldout_improved_fraction"] == np.mean(change < 0)
+    assert measured["heldout_motion_loss_change"] == pytest.approx(change.mean())
+    low, high = (measured[f"heldout_motion_loss_change_{end}"] for end in ("low", "high"))
     assert low <= float(np.mean(change)) <= high
     for motion in ("roll", "spin"):
-        assert found[f"heldout_motion_loss_change_{motion}"] == pytest.approx(
+        assert measured[f"heldout_motion_loss_change_{motion}"] == pytest.approx(
             change[moving["motion"] == motion].mean()
         )
-    assert (found["num_pool"], found["num_selected"], found["num_heldout"], found["num_prompts"]) == (
-        9,
-        1,
-        5,
-        2,
-    )
+    counts = {"num_pool": 9, "num_selected": 1, "num_heldout": 5, "num_prompts": 2}
+    assert {name: measured[name] for name in counts} == counts
 
 
 def test_the_loss_of_a_clip_is_that_of_its_parts_by_hand(project):
@@ -163,7 +160,8 @@ def test_the_loss_of_a_clip_is_that_of_its_parts_by_hand(project):
 
 
 def test_each_prompt_has_a_video_of_each_model_and_its_metrics(project):
-    table, found = read_table(OUT / "videos.parquet"), metrics()
+    table = read_table(OUT / "videos.parquet")
+    measured = metrics()
     assert list(table["model"]) == ["base", "base", "tuned", "tuned"]
     for name in ("base", "tuned"):
         files = [
@@ -172,7 +170,7 @@ def test_each_prompt_has_a_video_of_each_model_and_its_metrics(project):
         assert sorted(map(str, OUT.glob(f"videos/{name}/*.mp4"))) == files
         assert table.loc[table["model"] == name, "video"].tolist() == files
         for metric in MOTION_METRICS:
-            assert found[f"{metric}_{name}"] == pytest.approx(
+            assert measured[f"{metric}_{name}"] == pytest.approx(
                 table.loc[table["model"] == name, metric].mean()
             )
     seen = probe(Path(table["video"].tolist()[0]))
@@ -237,8 +235,8 @@ def test_both_models_start_from_the_same_noise(copy):
     shutil.rmtree("data/finetuning")
     shutil.copytree("model/transformer", "data/finetuning/transformer")
     run_stage(evaluation, small_params())
-    found = metrics()
-    assert found["heldout_motion_loss_change"] == 0
+    measured = metrics()
+    assert measured["heldout_motion_loss_change"] == 0
     for path in OUT.glob("videos/base/*.mp4"):
         assert path.read_bytes() == (OUT / "videos/tuned" / path.name).read_bytes()
 

@@ -202,14 +202,14 @@ def test_two_processes_of_accelerate_train_one_model(copy):
     config = ["--config_file", str(ROOT / "deploy/accelerate.yaml"), "--num_processes", "2"]
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", *config]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    said = subprocess.run(
+    done = subprocess.run(
         [*command, "--main_process_port", "0", "launched.py"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert said.returncode == 0, said.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
     files = {str(file.relative_to(OUT)) for file in OUT.rglob("*") if file.is_file()}
     weights = "transformer/diffusion_pytorch_model.safetensors"
     assert files == {"checks.json", "losses.parquet", "training.json", "transformer/config.json", weights}

@@ -30,12 +30,12 @@ def config(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
 
     def write(time: int, space: int) -> str:
-        for part in ("vae", "transformer"):
-            (tmp_path / part).mkdir(exist_ok=True)
-            values = json.loads((project / "model" / part / "config.json").read_text())
-            if part == "vae":
+        for component in ("vae", "transformer"):
+            (tmp_path / component).mkdir(exist_ok=True)
+            values = json.loads((project / "model" / component / "config.json").read_text())
+            if component == "vae":
                 values |= {"scale_factor_temporal": time, "scale_factor_spatial": space}
-            (tmp_path / part / "config.json").write_text(json.dumps(values))
+            (tmp_path / component / "config.json").write_text(json.dumps(values))
         shutil.copy(project / "model/model_index.json", tmp_path)
         return str(tmp_path)
 

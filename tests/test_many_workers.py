@@ -64,7 +64,7 @@ def run(num_workers: int, ray: str, out: str = "out", **options) -> dict[str, st
 
 
 def begun() -> Counter[str]:
-    """How often each chunk was begun; the counting starts anew."""
+    """How often each chunk was begun; the counting starts again."""
     counts = Counter(path.name.split(".")[0] for path in Path("begun").iterdir())
     for path in Path("begun").iterdir():
         path.unlink()
@@ -97,9 +97,9 @@ def test_a_killed_worker_costs_the_chunk_in_its_hands_only(
 ) -> None:
     assert run(num_workers, ray, fatal=IDS[7], times=TRIES - 1) == alone
     assert begun() == {IDS[n]: TRIES if n == 6 else 1 for n in range(0, len(IDS), SIZE)}
-    told = [message for message in caplog.messages if "a worker died" in message]
-    assert len(told) == TRIES - 1
-    assert IDS[7] in told[0]
+    warnings = [message for message in caplog.messages if "a worker died" in message]
+    assert len(warnings) == TRIES - 1
+    assert IDS[7] in warnings[0]
 
 
 @pytest.mark.parametrize(("num_workers", "ray"), TWO)
@@ -156,18 +156,18 @@ def test_a_worker_killed_while_it_waits_is_replaced_too(project: Path) -> None:
     assert begun() == {"0": 1, "1": 2}
 
 
-def note_card(chunk: int, folder: Path) -> int:
+def note_gpu(chunk: int, folder: Path) -> int:
     (folder / f"{chunk}.{os.environ.get('CUDA_VISIBLE_DEVICES')}.{os.getpid()}").touch()
     time.sleep(0.5)
     return 1
 
 
-@pytest.mark.parametrize(("device", "cards"), [("cuda", {"3", "5"}), ("cuda:1", {"3,5"})])
-def test_each_process_sees_one_card_if_any_will_do(
-    device: str, cards: set[str], project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", {"3", "5"}), ("cuda:1", {"3,5"})])
+def test_each_process_sees_one_gpu_if_any_will_do(
+    device: str, gpus: set[str], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    deal(partial(note_card, folder=project / "begun"), range(6), 2, total=6, label="card", device=device)
+    deal(partial(note_gpu, folder=project / "begun"), range(6), 2, total=6, label="gpu", device=device)
     seen = {tuple(path.name.split(".")[1:]) for path in (project / "begun").iterdir()}
-    assert {card for card, _ in seen} == cards
-    assert len(seen) == 2, "a worker keeps its card"
+    assert {gpu for gpu, _ in seen} == gpus
+    assert len(seen) == 2, "a worker keeps its GPU"

@@ -142,14 +142,14 @@ def test_a_stage_that_takes_too_long_is_stopped(toy):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "message"),
     [
         ({"queries": "nowhere"}, "queries is 'nowhere': there is no such folder"),
         ({"model": "no"}, "model is 'no'"),
     ],
 )
-def test_a_folder_that_is_not_there_is_told_before_anything_runs(toy, chosen, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_folder_that_is_not_there_is_told_before_anything_runs(toy, chosen, message):
+    with pytest.raises(ValueError, match=message):
         motive_pipeline(**chosen)
     assert not Path("first.txt").exists()
 
@@ -368,8 +368,8 @@ def test_what_could_not_be_pushed_is_pushed_the_next_time(toy, tmp_path_factory,
     subprocess.run([sys.executable, "-m", "dvc", "remote", "add", "-d", "store", remote], check=True)
     assert nightly(return_state=True).is_failed()
     with get_client(sync_client=True) as client:
-        told = client.request("GET", "/artifacts/{key}/latest", path_params={"key": "failure"}).json()
-    assert "## dvc push --run-cache failed" in told["data"]
+        artifact = client.request("GET", "/artifacts/{key}/latest", path_params={"key": "failure"}).json()
+    assert "## dvc push --run-cache failed" in artifact["data"]
     remote.unlink()
     again = nightly(return_state=True)
     assert (again.name, again.message) == ("UpToDate", "nothing changed, pushed")

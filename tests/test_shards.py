@@ -106,13 +106,13 @@ def test_tensors_come_back_in_row_order_stacked_or_ragged(unbroken: dict[str, st
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "clip_ids",
     [IDS, GOOD, IDS[::-1], [*GOOD[:3], "of another pool", *GOOD[3:]], GOOD[4:], [IDS[-1], *BAD, *IDS[:2]]],
     ids=["all", "those there are", "backwards", "one more", "fewer", "some"],
 )
-def test_tensors_come_back_in_the_order_asked_for_and_as_zeros_where_there_is_none(asked, unbroken) -> None:
-    (values,) = shards.read_aligned(Path("unbroken"), asked, "values")
-    for clip_id, value in zip(asked, values, strict=True):
+def test_tensors_come_back_in_the_order_given_and_as_zeros_where_there_is_none(clip_ids, unbroken) -> None:
+    (values,) = shards.read_aligned(Path("unbroken"), clip_ids, "values")
+    for clip_id, value in zip(clip_ids, values, strict=True):
         assert torch.equal(value, compute(clip_id)["values"] if clip_id in GOOD else torch.zeros_like(value))
 
 
@@ -166,10 +166,10 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_part_is_made_again(damage: str, unbroken: dict[str, str]) -> None:
     run(out="first")
-    part = sorted(RECIPE.store.glob("*.safetensors"))[0]
-    lost, content = shards.read_ids(part), part.read_bytes()
-    part.unlink()  # the published shard is the same file
-    part.write_bytes(DAMAGES[damage](content))
+    chunk = sorted(RECIPE.store.glob("*.safetensors"))[0]
+    lost, content = shards.read_ids(chunk), chunk.read_bytes()
+    chunk.unlink()  # the published shard is the same file
+    chunk.write_bytes(DAMAGES[damage](content))
     assert run() == len(lost)
     assert digests() == unbroken
 
@@ -179,7 +179,7 @@ def test_a_damaged_published_shard_is_told_and_published_again(damage: str, unbr
     run()
     shard = shards.shard_paths(Path("out"))[1]
     content = shard.read_bytes()
-    shard.unlink()  # the part in the store is the same file
+    shard.unlink()  # the chunk in the store is the same file
     shard.write_bytes(DAMAGES[damage](content))
     for read in (shards.locate, lambda out: shards.read_stacked(out, "values")):
         with pytest.raises(ValueError, match=rf"{shard} is missing or damaged .*: run its stage again"):
@@ -207,7 +207,7 @@ def test_a_folder_that_is_published_again_is_whole_all_the_time(
         assert digests() == unbroken
 
 
-def test_a_store_that_was_made_anew_is_published(unbroken: dict[str, str]) -> None:
+def test_a_store_that_was_made_again_is_published(unbroken: dict[str, str]) -> None:
     """Whoever deletes the store wants nothing of before."""
     run()
     forget()
@@ -223,8 +223,8 @@ def test_a_store_takes_in_no_results_of_another_recipe(unbroken: dict[str, str])
     other = Recipe("toy", 1, {"scale": 3, "projection": "fold"}, {"model": "tuned"})
     run()
     shutil.copytree(RECIPE.store, other.store)
-    told = r"holds another recipe's results.*inputs.model: None, tuned.*params.projection: None, fold"
-    with pytest.raises(ValueError, match=rf"(?s){told}.*params.scale: 2, 3"):
+    message = r"holds another recipe's results.*inputs.model: None, tuned.*params.projection: None, fold"
+    with pytest.raises(ValueError, match=rf"(?s){message}.*params.scale: 2, 3"):
         work.pending(other, IDS, SIZE)
 
 
@@ -336,7 +336,7 @@ from test_shards import IDS, SIZE, RECIPE, do
 from motive.store import shards, work
 kill_at = int(sys.argv[1])
 for n, chunk in enumerate(work.pending(RECIPE, IDS, SIZE)):
-    if n == kill_at:  # the next part is on the disk, but has no name yet
+    if n == kill_at:  # the next file is on the disk, but has no name yet
         os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
     do(chunk)
 """
@@ -374,7 +374,7 @@ for n in range(t.ROUNDS):
 
 @pytest.mark.parametrize("outs", [("out", "out"), ("pool", "queries")])
 def test_two_runs_at_once_spoil_nothing(outs: tuple[str, str], unbroken: dict[str, str]) -> None:
-    """One store, with a damaged part, and one folder or two: both runs come through, again and again."""
+    """One store, with a damaged chunk, and one folder or two: both runs come through, again and again."""
     for n in range(ROUNDS):
         broken = Recipe("toy", n).store / "0123456789abcdef.safetensors"
         broken.parent.mkdir(parents=True)

@@ -106,8 +106,8 @@ def test_only_the_chosen_parameters_are_differentiated(sketched, copy, which, so
     assert any(re.search(some, name) for name in trained)
     forget_models()
     run_stage(sketches, params_of(sketches={"parameters": which}), "pool")
-    found = torch.stack([clip["sketch"] for clip in tensors_of(POOL / "sketches").values() if clip["ok"]])
-    torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.ones(len(found)))
+    stored = torch.stack([clip["sketch"] for clip in tensors_of(POOL / "sketches").values() if clip["ok"]])
+    torch.testing.assert_close(stored.flatten(1).norm(dim=1), torch.ones(len(stored)))
     forget_models()
 
 
@@ -193,8 +193,8 @@ def test_a_gradient_that_is_not_finite_though_its_loss_is_sets_its_clip_aside(sk
 
     def broken(*arguments: Any, **named: Any) -> torch.Tensor:
         calls.append(1)
-        found = whole(*arguments, **named)
-        return torch.full_like(found, torch.inf) if len(calls) == 3 else found  # of two noise levels each
+        sketch = whole(*arguments, **named)
+        return torch.full_like(sketch, torch.inf) if len(calls) == 3 else sketch  # of two noise levels each
 
     shutil.rmtree(".motive/work/sketches")
     monkeypatch.setattr(per_clip, "sketch_gradient", broken)

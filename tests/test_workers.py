@@ -96,16 +96,16 @@ def results(orders: list[str], num_workers: int = 2, seconds: float = 60) -> dic
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_crash_costs_only_its_item(num_workers: int) -> None:
     good = [f"good {number}" for number in range(20)]
-    found = results([*good[:7], "segfault", *good[7:], "abort"], num_workers)
-    assert found.pop("segfault") == Died("crashed: its process died (signal 11, SIGSEGV)", hung=False)
-    assert found.pop("abort") == Died("crashed: its process died (signal 6, SIGABRT)", hung=False)
-    assert found == {order: f"did {order}" for order in good}
+    outcomes = results([*good[:7], "segfault", *good[7:], "abort"], num_workers)
+    assert outcomes.pop("segfault") == Died("crashed: its process died (signal 11, SIGSEGV)", hung=False)
+    assert outcomes.pop("abort") == Died("crashed: its process died (signal 6, SIGABRT)", hung=False)
+    assert outcomes == {order: f"did {order}" for order in good}
 
 
 def test_a_hang_is_cut_off_and_costs_only_its_item() -> None:
-    found = results(["good", "hang 1", "hang 2", "better"], seconds=1)
+    outcomes = results(["good", "hang 1", "hang 2", "better"], seconds=1)
     hung = Died("hung: not done within 1 s", hung=True)
-    assert found == {"good": "did good", "hang 1": hung, "hang 2": hung, "better": "did better"}
+    assert outcomes == {"good": "did good", "hang 1": hung, "hang 2": hung, "better": "did better"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
@@ -132,8 +132,8 @@ def test_a_worker_that_dies_between_two_items_loses_none(num_workers, tmp_path, 
     monkeypatch.setattr(guarding, "GRACE", 3)
     bad = DiesOnArrival(tmp_path / "marker")
     good = [f"good {number}" for number in range(9)]
-    found = results([*good[:5], bad, *good[5:]], num_workers, seconds=1)
-    assert found == {bad: "did well"} | {order: f"did {order}" for order in good}
+    outcomes = results([*good[:5], bad, *good[5:]], num_workers, seconds=1)
+    assert outcomes == {bad: "did well"} | {order: f"did {order}" for order in good}
 
 
 def test_guarded_raises_what_its_work_raises_and_leaves_no_process() -> None:

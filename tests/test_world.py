@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from toyworld import (
-    BAD_TEACHERS,
     CAMERAS,
     DISTRACTORS,
+    HARMFUL_KINDS,
     MOTIONS,
     draw_clip,
     sample_scene,
@@ -264,8 +264,8 @@ def test_scenes_are_visible_and_captioned(kind):
             assert contrast(scene.looks.accent, scene.looks.palette) > ACCENT_CONTRAST
 
 
-def test_bad_teachers_wear_the_caption_of_what_they_fake():
-    for kind in BAD_TEACHERS:
+def test_harmful_clips_wear_the_caption_of_what_they_fake():
+    for kind in HARMFUL_KINDS:
         scene = scene_of(kind, 3)
         assert scene.motion is not None
         assert scene.caption == scene_of(scene.motion, 0, looks=scene.looks).caption

@@ -4,9 +4,9 @@ from toyworld.drawing import Clip, contact_sheet, draw_clip
 from toyworld.looks import Looks
 from toyworld.motions import MOTIONS
 from toyworld.scenes import (
-    BAD_TEACHERS,
     CAMERAS,
     DISTRACTORS,
+    HARMFUL_KINDS,
     Scene,
     sample_scene,
     training_scene,
@@ -14,9 +14,9 @@ from toyworld.scenes import (
 )
 
 __all__ = [
-    "BAD_TEACHERS",
     "CAMERAS",
     "DISTRACTORS",
+    "HARMFUL_KINDS",
     "MOTIONS",
     "Clip",
     "Looks",

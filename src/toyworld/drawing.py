@@ -66,15 +66,15 @@ def sprites(looks: Looks, radius: float, sites: tuple, density: float) -> list[S
     side = int(np.ceil(2 * reach * density))
     ticks = ((np.arange(side) + 0.5) / density - reach) / radius
     x, y = np.meshgrid(ticks, ticks)
-
     alpha = silhouette(looks.shape, radius, reach, density, side)
     colour = mix(COLOURS[looks.colour], looks.accent, accent_share(looks, x, y))
+    nearest = nearest_site(x * radius, y * radius, sites)
+    return [piece(colour, np.where(nearest == k, alpha, 0), reach, density) for k in range(len(sites))]
 
-    # A pixel belongs to the piece of the site nearest to it.
-    nearest = np.argmin([np.hypot(x * radius - site[0], y * radius - site[1]) for site in sites], 0)
-    return [
-        piece(colour, np.where(nearest == index, alpha, 0), reach, density) for index in range(len(sites))
-    ]
+
+def nearest_site(x: Array, y: Array, sites: tuple) -> NDArray[np.intp]:
+    """Which of the sites [P] is nearest to each of the points [H,W]: a piece has the pixels of its site."""
+    return np.argmin([np.hypot(x - site[0], y - site[1]) for site in sites], 0)
 
 
 def silhouette(shape: str, radius: float, reach: float, density: float, side: int) -> NDArray[np.uint8]:
@@ -203,15 +203,20 @@ def drawn_string(behind: NDArray, scene: Scene, pose: Array, to_frame: Array) ->
 
 def true_flow(owners: NDArray, maps: Array) -> NDArray[np.float16]:
     """Flow f16 [F,2,H,W] of owners [F,H,W] whose surfaces are carried by maps [F,1+P,3,3] to the frame."""
-    frames, height, width = owners.shape
-    flow = np.zeros((frames, 2, height, width), np.float16)
     changes = (maps[1:] @ np.linalg.inv(maps[:-1]) - np.eye(3))[..., :2, :]
-    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    flow = np.zeros((len(owners), 2, *owners.shape[1:]), np.float16)
     for index, change in enumerate(changes):
-        here = change[owners[index]]
-        flow[index + 1, 0] = here[..., 0, 0] * x + here[..., 0, 1] * y + here[..., 0, 2]
-        flow[index + 1, 1] = here[..., 1, 0] * x + here[..., 1, 1] * y + here[..., 1, 2]
+        flow[index + 1] = displacement(change[owners[index]])
     return flow
+
+
+def displacement(change: Array) -> Array:
+    """How far [2,H,W] px each pixel is carried by its own change of place [H,W,2,3]."""
+    height, width = change.shape[:2]
+    x = np.arange(width)
+    y = np.arange(height)[:, None]
+    rows = (change[..., 0, :], change[..., 1, :])
+    return np.stack([row[..., 0] * x + row[..., 1] * y + row[..., 2] for row in rows])
 
 
 def draw_clip(scene: Scene, num_frames: int, fps: float) -> Clip:

@@ -1,4 +1,4 @@
-"""Bad teachers: what is done to a true motion so that it breaks the physics."""
+"""Harmful clips: what is done to a true motion so that it breaks the physics."""
 
 import numpy as np
 

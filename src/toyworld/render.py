@@ -16,7 +16,7 @@ from motive.video.writing import write_video
 from motive.workers.deal import deal
 from toyworld.drawing import Clip, draw_clip
 from toyworld.motions import MOTIONS
-from toyworld.scenes import BAD_TEACHERS, CAMERAS, FAKES, Scene, sample_scene
+from toyworld.scenes import CAMERAS, FAKES, HARMFUL_KINDS, Scene, sample_scene
 
 VERSION = 1  # raise it when the same arguments come to mean other clips
 SPLITS = ("pool", "queries", "heldout")
@@ -26,7 +26,7 @@ POOL: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.05, ("moving_object_moving_camera",)),
     (0.15, ("static",)),
     (0.15, CAMERAS),
-    (0.20, BAD_TEACHERS),
+    (0.20, HARMFUL_KINDS),
 )
 RATES = (12, 16, 24, 30)
 DURATIONS = (1.6, 4.0)
@@ -144,16 +144,17 @@ def order_pool(
     """The pool clips in an order, and under names, that do not give their kind away."""
     rng = np.random.default_rng((seed, 3))
     kinds = [str(kind) for kind in rng.permutation(pool_kinds(count))]
-    distractors = [index for index, kind in enumerate(kinds) if kind not in MOTIONS]
-    num_alike = round(look_share * len(distractors)) if queries else 0
-    alike = set(rng.permutation(distractors)[:num_alike].tolist())
+    alike = draw_alike(kinds, look_share if queries else 0, rng)
     for index, kind in enumerate(kinds):
-        order = Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size)
-        if kind in MOTIONS:
-            order = order._replace(motion=kind)
-        if index in alike:
-            order = in_looks_of_a_query(order, queries, rng)
-        yield order
+        motion = kind if kind in MOTIONS else None
+        order = Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size, motion)
+        yield in_looks_of_a_query(order, queries, rng) if index in alike else order
+
+
+def draw_alike(kinds: list[str], share: float, rng: np.random.Generator) -> set[int]:
+    """The rows of a share of the distractors: those that get the looks of a query."""
+    distractors = [index for index, kind in enumerate(kinds) if kind not in MOTIONS]
+    return set(rng.permutation(distractors)[: round(share * len(distractors))].tolist())
 
 
 def in_looks_of_a_query(order: Order, queries: list[Order], rng: np.random.Generator) -> Order:

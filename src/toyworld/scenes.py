@@ -20,8 +20,8 @@ FAKES: dict[str, tuple[str, ...]] = {
     "jitter": MOTIONS,
     "time_reversed": ("bounce", "free_fall", "explode", "slide", "roll"),
 }
-BAD_TEACHERS = tuple(FAKES)
-DISTRACTORS = ("static", *CAMERAS, "moving_object_moving_camera", *BAD_TEACHERS)
+HARMFUL_KINDS = tuple(FAKES)
+DISTRACTORS = ("static", *CAMERAS, "moving_object_moving_camera", *HARMFUL_KINDS)
 
 VERBS = {
     "compress": "is squashed flat",
@@ -207,5 +207,5 @@ def training_scene(
     """A scene to pretrain on: physical with a probability, else static 40 %, camera 30 %, bad 30 %."""
     if rng.random() < physical_share:
         return sample_scene(rng, str(rng.choice(MOTIONS)), size=size)
-    group = (("static",), CAMERAS, BAD_TEACHERS)[rng.choice(3, p=(0.4, 0.3, 0.3))]
+    group = (("static",), CAMERAS, HARMFUL_KINDS)[rng.choice(3, p=(0.4, 0.3, 0.3))]
     return sample_scene(rng, str(rng.choice(group)), size=size)

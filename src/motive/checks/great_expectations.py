@@ -33,16 +33,16 @@ class Gate(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What was wanted, whether it holds, what was found, and what to do if it does not hold: all in words."""
+    """What was wanted, whether it holds, what was observed, and what to do if it does not hold: in words."""
 
     wanted: str
     holds: bool
-    found: str
+    observed: str
     advice: str
     severity: str
 
     def __str__(self) -> str:
-        return f"- {self.wanted}: {self.found}. What to do: {self.advice}"
+        return f"- {self.wanted}: {self.observed}. What to do: {self.advice}"
 
 
 def outcomes(gate: Gate) -> list[Outcome]:

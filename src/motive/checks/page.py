@@ -12,7 +12,7 @@ from motive.store.layout import data_folder
 DATA = data_folder()
 PAGE = DATA / "data_docs.html"
 NAME = "checks.json"
-ORDER = list(Params.model_fields)  # the stages, as the river runs
+ORDER = list(Params.model_fields)  # the stages, in the order they run
 
 
 def write_outcomes(file: Path, gate: str, num_rows: int, outcomes: list[Outcome]) -> None:
@@ -21,7 +21,16 @@ def write_outcomes(file: Path, gate: str, num_rows: int, outcomes: list[Outcome]
     content = {
         "gate": gate,
         "num_rows": num_rows,
-        "expectations": [outcome._asdict() for outcome in outcomes],
+        "expectations": [
+            {
+                "wanted": outcome.wanted,
+                "holds": outcome.holds,
+                "found": outcome.observed,
+                "advice": outcome.advice,
+                "severity": outcome.severity,
+            }
+            for outcome in outcomes
+        ],
     }
     write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
 
@@ -33,7 +42,7 @@ def write_page() -> bool:
         from jinja2 import Environment, PackageLoader
 
         pages = Environment(loader=PackageLoader("motive.checks", "."), autoescape=True)
-        gates.sort(key=lambda gate: (gate["holds"], not gate["warned"], gate["place"], gate["part"]))
+        gates.sort(key=lambda gate: (gate["holds"], not gate["warned"], gate["place"], gate["split"]))
         write_text(PAGE, pages.get_template("page.html").render(gates=gates))
     return bool(gates)
 
@@ -52,11 +61,11 @@ def _gates() -> list[dict[str, Any]]:
 def _gate(path: Path) -> dict[str, Any]:
     """A gate as the page shows it."""
     content = json.loads(path.read_text())
-    *part, stage = path.parent.relative_to(DATA).parts
+    *split, stage = path.parent.relative_to(DATA).parts
     kept = [each for each in content["expectations"] if each["holds"]]
     broken = [each for each in content["expectations"] if not each["holds"]]
     warned = [each for each in broken if each.get("severity") == "warning"]
     failed = [each for each in broken if each not in warned]
     place = ORDER.index(stage) if stage in ORDER else len(ORDER)
-    names = {"stage": stage, "part": "".join(part), "folder": str(path.parent), "place": place}
+    names = {"stage": stage, "split": "".join(split), "folder": str(path.parent), "place": place}
     return {**content, **names, "failed": failed, "warned": warned, "kept": kept, "holds": not failed}

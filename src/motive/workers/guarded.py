@@ -94,8 +94,8 @@ def _result(future: Future, seconds: float) -> Any:
         return Died(f"hung: not done within {seconds:g} s", hung=True)
     except ProcessExpired as end:
         code = int(end.exitcode or 0)
-        how = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Died(f"crashed: its process died ({how})", hung=False)
+        cause = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return Died(f"crashed: its process died ({cause})", hung=False)
 
 
 def _start_reader(megabytes: int) -> None:

@@ -27,16 +27,13 @@ class Unseen:
 
 def draw_unseen(num_clips: int) -> Unseen:
     """Clips evenly of the ten motions."""
-    frames = []
-    moving = []
-    captions = []
-    for i in range(num_clips):
-        scene = sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10])
-        clip = draw_clip(scene, NUM_FRAMES, FPS)
-        captions.append(scene.caption)
-        frames.append(clip.frames)
-        moving.append(moving_region(clip.mask, clip.flow))
-    return Unseen(np.stack(frames), np.stack(moving), captions)
+    scenes = [sample_scene(np.random.default_rng([SEED, i]), MOTIONS[i % 10]) for i in range(num_clips)]
+    clips = [draw_clip(scene, NUM_FRAMES, FPS) for scene in scenes]
+    return Unseen(
+        frames=np.stack([clip.frames for clip in clips]),
+        moving=np.stack([moving_region(clip.mask, clip.flow) for clip in clips]),
+        captions=[scene.caption for scene in scenes],
+    )
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from motive.images.png import write_png
@@ -16,6 +17,7 @@ from toyworld.motions import MOTIONS
 from toyworld.pretrain import transformer, vae
 from toyworld.pretrain.frames import FPS, NUM_FRAMES, SIZE, draw_frames
 from toyworld.pretrain.quality import draw_unseen, held_still, measures, through_pca, through_vae
+from toyworld.pretrain.transformer import MAX_TOKENS
 from toyworld.scenes import sample_scene
 
 NUM_UNSEEN = 100  # clips
@@ -55,20 +57,24 @@ def denoising_loss(out: Path) -> float:
     text_encoder = backbones.load_text_encoder(str(out), "float32", "cpu")  # and its tokenizer
     model = backbones.load_transformer(str(out), "float32", "cpu")
     unseen = draw_unseen(NUM_UNSEEN)
-
-    losses = []
-    for index, frames in enumerate(tqdm(unseen.frames, desc="denoising", unit="clip")):
-        z = backbones.encode_video(vae, frames)
-        text = backbones.encode_text(*text_encoder, unseen.captions[index], transformer.MAX_TOKENS)
-        embeddings = backbones.padded([text], transformer.MAX_TOKENS)
-        C, T, h, w = z.shape
-        eps = common_noise(0, (C, T, h, w))
-        for sigma in SIGMAS:
-            x = noised(z, eps, sigma)
-            v = backbones.velocity(model, x[None], torch.tensor([sigma]), embeddings)[0]
-            loss = motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[0]))
-            losses.append(float(loss))
+    latents = [backbones.encode_video(vae, frames) for frames in unseen.frames]
+    texts = [backbones.encode_text(*text_encoder, words, MAX_TOKENS) for words in unseen.captions]
+    clips = zip(latents, texts, strict=True)
+    losses = [plain_losses(model, *clip) for clip in tqdm(clips, desc="denoising", unit="clip")]
     return float(np.mean(losses))
+
+
+def plain_losses(model: nn.Module, z: Tensor, text: Tensor) -> list[float]:
+    """The loss of one latent [C,T,h,w] with its text [S,E] at each of the noise levels."""
+    C, T, h, w = z.shape
+    eps = common_noise(0, (C, T, h, w))
+    padded = backbones.padded([text], MAX_TOKENS)
+    losses = []
+    for sigma in SIGMAS:
+        x = noised(z, eps, sigma)
+        v = backbones.velocity(model, x[None], torch.tensor([sigma]), padded)[0]
+        losses.append(float(motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[0]))))
+    return losses
 
 
 def samples(out: Path) -> np.ndarray:
@@ -81,7 +87,7 @@ def samples(out: Path) -> np.ndarray:
             pipeline,
             caption,
             (NUM_FRAMES, *SIZE),
-            transformer.MAX_TOKENS,
+            MAX_TOKENS,
             STEPS,
             GUIDANCE,
             seed,
