@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from motive.clips.ranking import read_ranking as read_ranking
 from motive.store.files import read_table
+from motive.store.layout import stage_folder
 
 
 def read_influence(root: Path = Path()) -> pd.DataFrame:
@@ -18,7 +19,7 @@ def read_influence(root: Path = Path()) -> pd.DataFrame:
     Raises:
         ValueError: attribution has not finished.
     """
-    path = root / "data/attribution/influence.safetensors"
+    path = stage_folder("attribution", root=root) / "influence.safetensors"
     if not path.is_file():
         raise ValueError(f"{path} is missing: attribution has not finished; run `dvc repro`")
     with safe_open(path, "numpy") as file:
@@ -34,4 +35,4 @@ def read_subset(root: Path = Path()) -> pd.DataFrame:
     Raises:
         ValueError: curation has not finished.
     """
-    return read_table(root / "data/curation/subset.parquet")
+    return read_table(stage_folder("curation", root=root) / "subset.parquet")

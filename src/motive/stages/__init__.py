@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from motive.params import Params
+from motive.store.layout import state_folder
 
 
 def run_stage(stage: ModuleType, params: Params, *split: str) -> None:
@@ -14,25 +15,23 @@ def run_stage(stage: ModuleType, params: Params, *split: str) -> None:
     A section that dvc.yaml does not declare would leave stale results behind: a test compares them.
     """
     wanted = [name for name in inspect.signature(stage.run).parameters if name != "split"]
-    if "params" in wanted:  # goes when the last stage names its sections
-        stage.run(*split, params)
-        return
     stage.run(*split, **{name: section(params, name) for name in wanted})
 
 
 def share_work() -> None:
     """In the copy that `dvc exp run --temp` makes, go on with what the project has done so far."""
     project = Path(os.environ.get("DVC_ROOT", "")).absolute()  # DVC names the project, in the copy too
-    here = Path(".motive")
+    here = state_folder()
     if Path.cwd().is_relative_to(project / ".dvc/tmp") and not here.exists():
         (project / here).mkdir(exist_ok=True)
         here.symlink_to(project / here)
 
 
 def section(params: Params, name: str) -> object:
-    """A section of params.yaml; `model_path` is `model.path` alone, `machine` what changes no result."""
-    if name == "machine":
-        return params.machine
-    if name == "model_path":
-        return params.model.path
+    """A section of params.yaml; or `params`, all; `model.path` alone; `machine`, what changes no result."""
+    match name:
+        case "params":
+            return params
+        case "model_path":
+            return params.model.path
     return getattr(params, name)

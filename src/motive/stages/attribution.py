@@ -30,6 +30,7 @@ log = logging.getLogger("motive")
 OUT = stage_folder("attribution")
 SKETCHES = stage_folder("sketches", "pool")
 QUERY_SKETCHES = stage_folder("sketches", "queries")
+NOTHING_MOVES = "nothing moves in it but perhaps the camera: its motion-weighted gradient is zero"
 NUM_EXTREMES = 20  # best and worst clips of a motion that best_and_worst.parquet names
 
 
@@ -80,13 +81,11 @@ def same_recipe(pool: Path, queries: Path) -> None:
     Raises:
         ValueError: it is not; says what differs.
     """
-    of_pool = deciding(read_manifest(pool))
-    of_queries = deciding(read_manifest(queries))
-    for manifest in (of_pool, of_queries):
-        manifest["params"].pop("storage", None)  # the same sketches in other dtypes
-    different = differences(of_pool, of_queries)
-    if different:
-        lines = "".join(f"\n  {line}" for line in different)
+    recipes = [deciding(read_manifest(folder)) for folder in (pool, queries)]
+    for recipe in recipes:
+        recipe["params"].pop("storage", None)  # the same sketches in other dtypes
+    lines = "".join(f"\n  {line}" for line in differences(*recipes))
+    if lines:
         raise ValueError(
             f"pool and queries were sketched in different ways; run `dvc repro`. {pool}, {queries}:{lines}"
         )
@@ -170,7 +169,7 @@ def _ranking(pool: pd.DataFrame, matrix: np.ndarray, ok: np.ndarray, percentile:
 def _statuses(clip_ids: list[str], ok: np.ndarray) -> pd.DataFrame:
     """`status` of each clip, and `reason`, for people: why it has no influence."""
     sketched_ids, moves = read_stacked(SKETCHES, "ok")
-    sketched = dict(zip(sketched_ids, moves.tolist(), strict=True))
+    moving = dict(zip(sketched_ids, moves.tolist(), strict=True))
     failures = read_table(SKETCHES / "failures.parquet")  # of the stages before, too
     reasons = dict(zip(failures["clip_id"], failures["reason"], strict=True))
     rows = []
@@ -179,13 +178,12 @@ def _statuses(clip_ids: list[str], ok: np.ndarray) -> pd.DataFrame:
             rows.append((OK, ""))
         elif clip_id in reasons:
             rows.append((FAILED, f"sketches: {reasons[clip_id]}"))
-        elif clip_id not in sketched:
+        elif clip_id not in moving:
             rows.append((FAILED, "an earlier stage has no result for it"))
-        elif sketched[clip_id]:
+        elif moving[clip_id]:
             rows.append((FAILED, "sketches: its sketch is not finite"))
         else:
-            why = "nothing moves in it but perhaps the camera: its motion-weighted gradient is zero"
-            rows.append((STILL, why))
+            rows.append((STILL, NOTHING_MOVES))
     return pd.DataFrame(rows, columns=["status", "reason"])
 
 
@@ -203,19 +201,19 @@ def segment_table(
         `sketches.segments` is 1.
     """
     settings = read_manifest(SKETCHES)["params"]
+    columns = ["clip_id", "segment", "start", "end", "influence"]
+    if settings["segments"] == 1:
+        return pd.DataFrame(columns=columns)
+    bounds = segment_seconds(clips.num_frames, settings["time_stride"], settings["segments"], clips.fps)
+    ok_ids = set(pool["clip_id"].to_numpy()[ok])
     rows = []
-    if settings["segments"] > 1:
-        ok_ids = set(pool["clip_id"].to_numpy()[ok])
-        seconds = segment_seconds(clips.num_frames, settings["time_stride"], settings["segments"], clips.fps)
-        for path in shard_paths(SKETCHES):
-            ids = np.array(read_ids(path))
-            kept = np.array([clip_id in ok_ids for clip_id in ids], dtype=bool)
-            shares = read_column(path, "segments")[torch.from_numpy(kept)]
-            added = segment_influence(shares, query_sketches, measured)
-            for clip_id, values in zip(ids[kept], added.tolist(), strict=True):
-                for s, value in enumerate(values):
-                    rows.append((clip_id, s, seconds[s], seconds[s + 1], value))
-    return pd.DataFrame(rows, columns=["clip_id", "segment", "start", "end", "influence"])
+    for path in shard_paths(SKETCHES):
+        clip_ids = read_ids(path)
+        kept = [row for row, clip_id in enumerate(clip_ids) if clip_id in ok_ids]
+        added = segment_influence(read_column(path, "segments")[kept], query_sketches, measured)
+        for row, values in zip(kept, added.tolist(), strict=True):
+            rows += [(clip_ids[row], s, bounds[s], bounds[s + 1], value) for s, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # ---- what else is written
@@ -235,20 +233,16 @@ def _best_and_worst(
 
 def _confounds(pool: pd.DataFrame, mean: np.ndarray, ok: np.ndarray) -> pd.DataFrame:
     """`fact`, and how far the mean influence follows it, with and without the gradient's length."""
-    clip_ids, norm = read_stacked(SKETCHES, "norm")
     facts: Any = read_facts(pool, split_folder("pool"))[ok]
-    cosine = mean[ok].astype(float)
+    clip_ids, norm = read_stacked(SKETCHES, "norm")
     norms = pd.Series(norm.mean(1).numpy(), clip_ids).reindex(facts.index).to_numpy()
+    cosine = mean[ok].astype(float)
     rows = []
     for name in facts:
-        column = facts[name].to_numpy(float)
-        after = rank_correlation(column, cosine)
-        before = rank_correlation(column, cosine * norms)
-        rows.append((name, after, before))
-        if not np.isnan(after):
-            log.info(
-                "attribution: rank correlation with %s %+.2f (%+.2f before unit norm)", name, after, before
-            )
+        fact = facts[name].to_numpy(float)
+        rows.append((name, rank_correlation(fact, cosine), rank_correlation(fact, cosine * norms)))
+        if not np.isnan(rows[-1][1]):
+            log.info("attribution: rank correlation with %s %+.2f (%+.2f before unit norm)", *rows[-1])
     return pd.DataFrame(rows, columns=["fact", "influence", "inner_product"])
 
 

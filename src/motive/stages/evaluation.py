@@ -28,6 +28,7 @@ from motive.params import Clips, Evaluation, Latents, Machine
 from motive.params import Model as ModelParams
 from motive.store.files import read_table, write_json, write_table
 from motive.store.jobs import Job
+from motive.store.layout import split_folder, stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
@@ -35,8 +36,8 @@ from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
 
-OUT = Path("data/evaluation")
-TUNED = "data/finetuning"
+OUT = stage_folder("evaluation")
+TUNED = stage_folder("finetuning")
 VERSION = 1  # of the losses: raise it when the meaning of a number changes
 REQUIRED = ["heldout_motion_loss_base", "heldout_motion_loss_tuned", "heldout_improved_fraction"]
 
@@ -52,30 +53,35 @@ def run(
     prompts = read_prompts(Path(evaluation.prompts))
     table = read_heldout(evaluation.clips)
     base = base_model(model.path, model.dtype, model.device)
-    tuned = tuned_model(model.path, model.dtype, model.device, TUNED)
+    tuned = tuned_model(model.path, model.dtype, model.device, str(TUNED))
 
     # What is missing; in this order a worker loads each model once.
     grid = LossGrid(
         evaluation.clips, evaluation.sigmas, evaluation.noise_seeds, latents.max_tokens, clips.fps
     )
-    losses = []
-    generations = []
+    clip_ids = table["clip_id"].tolist()
+    losses = {one.name: loss_job(one, clip_ids, grid, machine.shard_size) for one in (base, tuned)}
+    generations = [
+        generated.make_generation(one, prompts, clips, evaluation, latents.max_tokens)
+        for one in (base, tuned)
+    ]
     jobs = []
-    for one in (base, tuned):
-        losses.append(loss_job(one, table["clip_id"].tolist(), grid, machine.shard_size))
-        generations.append(generated.make_generation(one, prompts, clips, evaluation, latents.max_tokens))
-        jobs += [losses[-1], generated.video_job(generations[-1])]
+    for generation in generations:
+        jobs += [losses[generation.model.name], generated.video_job(generation)]
     make_missing(jobs, machine, model.device, "evaluation")
     motion = [generated.motion_job(generation, machine.shard_size) for generation in generations]
     make_missing(motion, machine, label="evaluation")
 
     # What it says.
-    per_clip = _with_losses(table, base=losses[0], tuned=losses[1])
+    per_clip = _with_losses(table, losses)
     videos = _write_videos(generations)
-    curation = json.loads(Path("data/curation/curation.json").read_text())
-    metrics = {"num_pool": curation["num_pool"], "num_selected": curation["num_selected"]}
-    metrics |= _loss_metrics(per_clip, evaluation.seed)
-    metrics |= _video_metrics(videos)
+    curation = json.loads((stage_folder("curation") / "curation.json").read_text())
+    metrics = {
+        "num_pool": curation["num_pool"],
+        "num_selected": curation["num_selected"],
+        **_loss_metrics(per_clip, evaluation.seed),
+        **_video_metrics(videos),
+    }
     _check(metrics)
     write_table(OUT / "per_clip.parquet", per_clip)
     write_table(OUT / "videos.parquet", pd.DataFrame(videos))
@@ -93,14 +99,14 @@ def read_heldout(split: str) -> pd.DataFrame:
     Raises:
         ValueError: none of them moves.
     """
-    folder = Path("data") / split
-    usable = locate(folder / "latents").keys() & locate(folder / "masks").keys()
+    masks = stage_folder("masks", split)
+    usable = locate(stage_folder("latents", split)).keys() & locate(masks).keys()
     clips: Any = read_clips(split)[["clip_id", "motion"]]
-    stats: Any = read_table(folder / "masks/mask_stats.parquet")[["clip_id", "still"]]
+    stats: Any = read_table(masks / "mask_stats.parquet")[["clip_id", "still"]]
     table = clips[clips["clip_id"].isin(usable)].merge(stats, on="clip_id", validate="one_to_one")
     if table["still"].all():
-        raise ValueError(f"{folder}: none of its {len(clips)} clips moves; look at masks.floor")
-    log.info("evaluation: %d of %d clips of %s have a latent and a mask", len(table), len(clips), folder)
+        raise ValueError(f"{split_folder(split)}: none of its {len(clips)} clips moves; look at masks.floor")
+    log.info("evaluation: %d of %d clips of %s have a latent and a mask", len(table), len(clips), split)
     return table
 
 
@@ -124,8 +130,7 @@ def loss_job(model: Model, clip_ids: list[str], grid: LossGrid, shard_size: int)
         "dtype": model.dtype,
         "what": "losses",
     }
-    folder = Path("data") / grid.split
-    inputs = {name: read_manifest(folder / name)["digest"] for name in ("latents", "masks")}
+    inputs = {name: read_manifest(stage_folder(name, grid.split))["digest"] for name in ("latents", "masks")}
     recipe = Recipe("evaluation", VERSION, settings, inputs | {"model": model.digest})
     return Job(
         label=f"evaluation: losses of {model.name}",
@@ -143,10 +148,9 @@ def measure_losses(recipe: Recipe, model: Model, grid: LossGrid, clip_ids: list[
         ValueError: a loss is no number: the model has diverged.
     """
     transformer = frozen_transformer(model)
-    folder = Path("data") / grid.split
-    masks = dict(read_clip_tensors(locate(folder / "masks"), clip_ids))
+    masks = dict(read_clip_tensors(locate(stage_folder("masks", grid.split)), clip_ids))
     results = {}
-    for clip_id, clip in read_clip_tensors(locate(folder / "latents"), clip_ids):
+    for clip_id, clip in read_clip_tensors(locate(stage_folder("latents", grid.split)), clip_ids):
         z = clip["latent"].float().to(model.device)
         W = masks[clip_id]["mask"].float().to(model.device)
         text = backbones.padded([clip["text"].float()], grid.max_tokens).to(model.device)
@@ -163,7 +167,7 @@ def measure_losses(recipe: Recipe, model: Model, grid: LossGrid, clip_ids: list[
     return len(clip_ids)
 
 
-def _with_losses(clips: pd.DataFrame, **jobs: Job) -> pd.DataFrame:
+def _with_losses(clips: pd.DataFrame, jobs: dict[str, Job]) -> pd.DataFrame:
     """`clips` with the mean losses of both models; a still clip has no motion loss."""
     table = clips.copy()
     for kind in ("motion", "plain"):
@@ -184,12 +188,13 @@ def _loss_metrics(table: pd.DataFrame, seed: int) -> dict[str, float]:
         motions=[_slug(motion, "_") for motion in moving["motion"]],
         seed=seed,
     )
-    metrics = {f"heldout_{key}": value for key, value in changes.items()}
-    for name in ("base", "tuned"):
-        metrics[f"heldout_plain_loss_{name}"] = float(np.mean(table[f"plain_loss_{name}"]))
-    metrics["num_heldout"] = len(table)
-    metrics["num_heldout_still"] = len(table) - len(moving)
-    return metrics
+    return {
+        **{f"heldout_{key}": value for key, value in changes.items()},
+        "heldout_plain_loss_base": float(np.mean(table["plain_loss_base"])),
+        "heldout_plain_loss_tuned": float(np.mean(table["plain_loss_tuned"])),
+        "num_heldout": len(table),
+        "num_heldout_still": len(table) - len(moving),
+    }
 
 
 # ---- generated videos

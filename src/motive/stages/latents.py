@@ -2,7 +2,6 @@
 
 import logging
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from motive import per_clip
@@ -12,6 +11,7 @@ from motive.models import backbones
 from motive.models import folder as model_folder
 from motive.params import Clips, Latents, Machine, Model
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, summarise
 from motive.store.work import Failure, publish, write_chunk
@@ -30,7 +30,7 @@ def run(split: str, *, clips: Clips, latents: Latents, model: Model, machine: Ma
         ValueError: a video is gone since the clips stage, the clips don't fit the model, or a check failed.
     """
     table = read_clips(split)
-    out = Path("data") / split / "latents"
+    out = stage_folder("latents", split)
     shape = model_folder.latent_shape(model.path, clips.num_frames, clips.height, clips.width)
     log.info("latents %s: each clip becomes %s with the VAE of %s", split, list(shape), model.path)
     recipe = make_recipe(clips, latents, model)

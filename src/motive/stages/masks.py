@@ -19,6 +19,7 @@ from motive.models.folder import read_strides
 from motive.params import Clips, Machine, Masks, OpticalFlow
 from motive.store.files import write_table
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, locate, read_clip_tensors, read_manifest, summarise
 from motive.store.work import failed, pass_on_failures, publish, read_done, write_chunk
@@ -59,8 +60,8 @@ def run(
         ValueError: optical flow is not finished, the clips don't fit the model's strides, or a check failed.
     """
     table = read_clips(split)
-    flow_folder = Path("data") / split / "optical_flow"
-    out = Path("data") / split / "masks"
+    flow_folder = stage_folder("optical_flow", split)
+    out = stage_folder("masks", split)
     settings = mask_settings(clips, optical_flow, masks, model_path)
     recipe = make_recipe(clips, optical_flow, masks, model_path, read_manifest(flow_folder)["digest"])
     pass_on_failures(recipe, flow_folder)

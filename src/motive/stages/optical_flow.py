@@ -2,7 +2,6 @@
 
 import logging
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from motive.images.png import write_if_drawn
 from motive.maths.camera_motion import LABELS
 from motive.params import Clips, Machine, OpticalFlow
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, locate, read_clip_tensors, summarise
 from motive.store.work import Failure, publish, write_chunk
@@ -38,7 +38,7 @@ def run(split: str, *, clips: Clips, optical_flow: OpticalFlow, machine: Machine
         ValueError: a video is gone since the clips stage, or a check failed.
     """
     table = read_clips(split)
-    out = Path("data") / split / "optical_flow"
+    out = stage_folder("optical_flow", split)
     recipe = make_recipe(clips, optical_flow)
     job = Job(
         label=f"optical_flow {split}",

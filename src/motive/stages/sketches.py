@@ -19,6 +19,7 @@ from motive.models import folder as model_folder
 from motive.models.parameters import choose_parameters
 from motive.params import Latents, Machine, Model, Sketches
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import Tensors, locate, read_clip_tensors, read_manifest, summarise
 from motive.store.work import Failure, failed, pass_on_failures, publish, write_chunk
@@ -44,9 +45,9 @@ def run(split: str, *, sketches: Sketches, model: Model, latents: Latents, machi
         ValueError: latents or masks are not finished, or a check failed.
     """
     table = read_clips(split)
-    out = Path("data") / split / "sketches"
-    latents_folder = Path("data") / split / "latents"
-    masks_folder = Path("data") / split / "masks"
+    out = stage_folder("sketches", split)
+    latents_folder = stage_folder("latents", split)
+    masks_folder = stage_folder("masks", split)
     storage = storage_of(split, sketches)
     recipe = make_recipe(split, sketches, model, latents)
     pass_on_failures(recipe, latents_folder, masks_folder)
@@ -103,8 +104,8 @@ def make_recipe(split: str, sketches: Sketches, model: Model, latents: Latents) 
     if sketches.segments > 1:
         settings["time_stride"] = model_folder.read_strides(model.path)[0]  # says when a segment begins
     inputs = {
-        "latents": read_manifest(Path("data") / split / "latents")["digest"],
-        "masks": read_manifest(Path("data") / split / "masks")["digest"],
+        "latents": read_manifest(stage_folder("latents", split))["digest"],
+        "masks": read_manifest(stage_folder("masks", split))["digest"],
         "model": model_folder.fingerprint(model.path, "transformer"),
         "plan": plan_of(sketches).digest,
     }
