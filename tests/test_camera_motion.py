@@ -26,7 +26,8 @@ CENTRE = ((SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2)
 def view(right: float = 0, down: float = 0, zoom: float = 1, roll: float = 0) -> Tensor:
     """A camera about the centre of the frame, then shifted."""
     x, y = CENTRE
-    cosine, sine = zoom * math.cos(roll), zoom * math.sin(roll)
+    cosine = zoom * math.cos(roll)
+    sine = zoom * math.sin(roll)
     linear = torch.tensor([[cosine, -sine], [sine, cosine]])
     shift = torch.tensor([x + right, y + down]) - linear @ torch.tensor([x, y])
     return torch.cat([torch.cat([linear, shift[:, None]], 1), torch.tensor([[0.0, 0.0, 1.0]])])
@@ -89,11 +90,11 @@ def test_only_frames_whose_model_wins_are_subtracted() -> None:
 
 
 def test_parts_are_pixels_of_shift_zoom_and_roll() -> None:
-    found = parts(torch.stack([view(right=2, down=-3), view(zoom=1.1), view(roll=0.1)]), SIZE)
-    torch.testing.assert_close(found[0], torch.tensor([2.0, -3.0, 0.0, 0.0]), atol=1e-4, rtol=0)
-    assert found[1].abs().argmax() == 2
-    assert found[1, 2] == pytest.approx(0.38 * 64 * math.log(1.1), rel=1e-3)
-    assert found[2, 3] == pytest.approx(0.38 * 64 * 0.1, rel=1e-3)
+    shift, zoom, roll = parts(torch.stack([view(right=2, down=-3), view(zoom=1.1), view(roll=0.1)]), SIZE)
+    torch.testing.assert_close(shift, torch.tensor([2.0, -3.0, 0.0, 0.0]), atol=1e-4, rtol=0)
+    assert zoom.abs().argmax() == 2
+    assert zoom[2] == pytest.approx(0.38 * 64 * math.log(1.1), rel=1e-3)
+    assert roll[3] == pytest.approx(0.38 * 64 * 0.1, rel=1e-3)
 
 
 def test_perspective_does_not_spoil_the_parts() -> None:
@@ -101,7 +102,8 @@ def test_perspective_does_not_spoil_the_parts() -> None:
     tilted = view(zoom=1.1, roll=0.1).double()
     x, y = CENTRE
     horizon = torch.eye(3, dtype=torch.float64)
-    horizon[2, 0], horizon[2, 2] = 1e-4, 1 - 1e-4 * x
+    horizon[2, 0] = 1e-4
+    horizon[2, 2] = 1 - 1e-4 * x
     bent = (
         torch.tensor([[1, 0, x], [0, 1, y], [0, 0, 1.0]], dtype=torch.float64)
         @ torch.tensor([[1, 0, 0], [0, 1, 0], [1e-4, 0, 1]], dtype=torch.float64)

@@ -61,11 +61,11 @@ def test_exact_cosines_are_those_of_whole_gradients():
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss(x), tuple(model.parameters()))])
 
     kept = keep_gradients([loss(x) for x in inputs[:3]], model)
-    found = torch.stack([exact_cosines(loss(x), model, kept) for x in inputs])
+    cosines = torch.stack([exact_cosines(loss(x), model, kept) for x in inputs])
     rows = torch.stack([gradient(x) for x in inputs])
     wanted = torch.nn.functional.cosine_similarity(rows[:, None], rows[None, :3], dim=-1)
-    torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(found[:3].diag(), torch.ones(3))
+    torch.testing.assert_close(cosines, wanted)
+    torch.testing.assert_close(cosines[:3].diag(), torch.ones(3))
 
 
 def test_a_gradient_of_zero_has_an_exact_cosine_of_zero():

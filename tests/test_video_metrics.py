@@ -17,7 +17,7 @@ from motive.maths.video_metrics import (
 )
 from motive.trackers.interface import dis
 
-TRACK = partial(dis, preset="medium")
+TRACKER = partial(dis, preset="medium")
 
 
 def disc(pixels_a_frame: float, num_frames: int = 17, size: int = 64) -> np.ndarray:
@@ -40,13 +40,13 @@ def flow(dx: float, share: float, num_frames: int = 16, size: int = 40) -> np.nd
 
 
 def test_a_still_is_smooth_steady_and_not_dynamic():
-    assert motion_metrics(disc(0), 12.0, TRACK) == pytest.approx(
+    assert motion_metrics(disc(0), 12.0, TRACKER) == pytest.approx(
         dict(zip(MOTION_METRICS, (0, 1, 1, 0, 0), strict=True)), abs=1e-3
     )
 
 
 def test_a_moving_disc_is_dynamic_and_less_smooth():
-    still, moving = (motion_metrics(disc(speed), 12.0, TRACK) for speed in (0, 2))
+    still, moving = (motion_metrics(disc(speed), 12.0, TRACKER) for speed in (0, 2))
     assert list(moving) == list(MOTION_METRICS)
     assert moving["dynamic_degree_dis"] == 1
     assert moving["moving_fraction"] > 0.03

@@ -6,8 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-ROW, PLOT, GAP, TEXT = 24, 300, 28, 13  # pixels
-WHITE, INK, GREY, BLUE = (255, 255, 255), (20, 20, 20), (190, 190, 190), (40, 90, 170)
+from motive.images.palette import BLUE, INK, LIGHT_GREY, WHITE
+
+ROW = 24  # pixels, as all of these: a row's height
+PLOT = 300  # a column's width
+GAP = 28
+TEXT = 13
 
 
 class Bar(NamedTuple):
@@ -31,20 +35,33 @@ def interval_chart(names: Sequence[str], columns: dict[str, tuple[float, Sequenc
     return np.asarray(image).copy()
 
 
-def _plot(draw: ImageDraw.ImageDraw, x: int, title: str, line: float, bars: Sequence[Bar], font: Any) -> None:
+class _Axis(NamedTuple):
+    """Values from `low` on, over a column that begins at pixel `left`."""
+
+    left: int
+    low: float
+    width: float
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.low) / self.width * (PLOT - GAP) + GAP / 2
+
+
+def _plot(
+    draw: ImageDraw.ImageDraw, left: int, title: str, line: float, bars: Sequence[Bar], font: Any
+) -> None:
     """One column: its axis goes from the lowest to the highest end of all bars."""
-    ends = [line, *(end for bar in bars for end in (bar.low, bar.high))]
-    low, width = min(ends), max(max(ends) - min(ends), 1e-9)
-
-    def at(value: float) -> float:
-        return x + (value - low) / width * (PLOT - GAP) + GAP / 2
-
+    ends = [line, *(bar.low for bar in bars), *(bar.high for bar in bars)]
+    axis = _Axis(left, min(ends), max(max(ends) - min(ends), 1e-9))
     bottom = (len(bars) + 1) * ROW
-    draw.text((x + PLOT / 2, ROW / 2), title, INK, font, anchor="mm")
-    draw.line([(at(line), ROW), (at(line), bottom)], GREY, 1)
+    draw.text((left + PLOT / 2, ROW / 2), title, INK, font, anchor="mm")
+    draw.line([(axis.x(line), ROW), (axis.x(line), bottom)], LIGHT_GREY, 1)
     for row, bar in enumerate(bars):
-        y = (row + 1.5) * ROW
-        draw.line([(at(bar.low), y), (at(bar.high), y)], BLUE, 3)
-        draw.ellipse([at(bar.value) - 4, y - 4, at(bar.value) + 4, y + 4], BLUE)
-    for value in (low, line, low + width):
-        draw.text((at(value), bottom + ROW / 2), f"{value:.2g}", INK, font, anchor="mm")
+        _draw_bar(draw, axis, (row + 1.5) * ROW, bar)
+    for value in (axis.low, line, axis.low + axis.width):
+        draw.text((axis.x(value), bottom + ROW / 2), f"{value:.2g}", INK, font, anchor="mm")
+
+
+def _draw_bar(draw: ImageDraw.ImageDraw, axis: _Axis, y: float, bar: Bar) -> None:
+    x = axis.x(bar.value)
+    draw.line([(axis.x(bar.low), y), (axis.x(bar.high), y)], BLUE, 3)
+    draw.ellipse([x - 4, y - 4, x + 4, y + 4], BLUE)

@@ -24,10 +24,15 @@ def read_panels(
     rows: list[Any] = list(clips.itertuples())
     flows = dict(read_clip_tensors(locate(optical_flow), [row.clip_id for row in rows]))
     for row in rows:
-        flow, residual = (flows[row.clip_id][name].float().numpy() for name in ("flow", "residual"))
-        frames = read_frames(clip_path(row), **reading, **clip_span(row))
-        mask = masks[row.clip_id].float().numpy() if row.clip_id in masks else None
-        yield Panel(row.caption or row.video, words[row.clip_id], frames, flow, residual, mask)
+        mask = masks.get(row.clip_id)
+        yield Panel(
+            title=row.caption or row.video,
+            subtitle=words[row.clip_id],
+            frames=read_frames(clip_path(row), **reading, **clip_span(row)),
+            flow=flows[row.clip_id]["flow"].float().numpy(),
+            residual=flows[row.clip_id]["residual"].float().numpy(),
+            mask=None if mask is None else mask.float().numpy(),
+        )
 
 
 def describe(stats: pd.DataFrame) -> dict[str, str]:

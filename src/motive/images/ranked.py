@@ -12,6 +12,9 @@ from motive.params import Clips
 
 NUM_SHOWN = 3  # best and worst clips of a motion
 NUM_MOTIONS = 20
+HEADS = ["a query"]
+HEADS += [f"best {n}" for n in range(1, NUM_SHOWN + 1)]
+HEADS += [f"worst {n}" for n in range(NUM_SHOWN, 0, -1)]
 
 
 def best_and_worst_sheet(
@@ -25,21 +28,22 @@ def best_and_worst_sheet(
         queries: the clip table of the queries; the first of a motion is shown.
         clips: how clips are read.
     """
-
-    def strip(row: Any, words: str) -> Strip:
-        return Strip(clip_strip(clip_path(row), clip_span(row), clips), words)
-
     table = table.merge(pool.drop(columns="motion"), on="clip_id")
     rows = []
     for motion, of_motion in list(table.groupby("motion"))[:NUM_MOTIONS]:
         query = queries[queries["motion"] == motion].iloc[0]
-        best = of_motion.head(NUM_SHOWN)
-        worst = of_motion.iloc[NUM_SHOWN:].tail(NUM_SHOWN)
-        strips = [strip(query, query.caption)]
-        strips += [strip(row, words_of(row)) for row in best.itertuples()]
-        strips += [strip(row, words_of(row)) for row in worst.itertuples()]
+        strips = [_strip(query, query.caption, clips)]
+        strips += [_strip(row, words_of(row), clips) for row in _best_and_worst(of_motion)]
         rows.append((str(motion) or "(no motion named)", strips))
-    heads = ["a query"]
-    heads += [f"best {n}" for n in range(1, NUM_SHOWN + 1)]
-    heads += [f"worst {n}" for n in range(NUM_SHOWN, 0, -1)]
-    return strip_sheet(heads, rows)
+    return strip_sheet(HEADS, rows)
+
+
+def _strip(row: Any, words: str, clips: Clips) -> Strip:
+    return Strip(clip_strip(clip_path(row), clip_span(row), clips), words)
+
+
+def _best_and_worst(of_motion: pd.DataFrame) -> list[Any]:
+    """Rows of the first and the last clips, none of them twice."""
+    best = of_motion.head(NUM_SHOWN)
+    worst = of_motion.iloc[NUM_SHOWN:].tail(NUM_SHOWN)
+    return [*best.itertuples(), *worst.itertuples()]

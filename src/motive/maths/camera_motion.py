@@ -17,6 +17,7 @@ OBJECT_SHARE = 0.07  # ... and this share of all that moved
 
 Label = Literal["static", "pan", "tilt", "zoom", "roll", "shake", "uncertain"]
 Kind = Literal["still", "object", "camera", "both"]
+MOVES: tuple[Label, ...] = ("pan", "tilt", "zoom", "roll")  # as in `parts`
 LABELS = ("static", "pan", "tilt", "zoom", "roll", "shake", "uncertain")
 KINDS = ("still", "object", "camera", "both")
 
@@ -28,7 +29,7 @@ def camera_label(
     fps: float,
     size: tuple[int, int],
 ) -> Label:
-    """What the camera does, by the part of its motion that moves the picture most.
+    """What the camera does, by the kind of its motion that moves the frame most.
 
     `matrices` take pixels of frame f-1 to frame f, `evidence` are wins, losses and edges of each frame (View
     of trackers/camera.py), frame 0 not counted. `uncertain`: something moves the whole frame, but no model
@@ -44,8 +45,7 @@ def camera_label(
         return "static"
     if steadiness(motion, max(2, round(fps))) < STEADY:
         return "shake"
-    names: tuple[Label, ...] = ("pan", "tilt", "zoom", "roll")
-    return names[int(motion.square().sum(0).argmax())]
+    return MOVES[int(motion.square().sum(0).argmax())]
 
 
 def between(matrices: Float[Tensor, "F 3 3"]) -> Float[Tensor, "F 3 3"]:
@@ -58,22 +58,29 @@ def parts(matrices: Float[Tensor, "N 3 3"], size: tuple[int, int]) -> Float[Tens
     """Shift right and down, zoom and roll about the centre, each in pixels that a mean place moves."""
     height, width = size
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2, 1.0], dtype=matrices.dtype)
-    moved = matrices @ centre
-    depth, moved = moved[:, 2:], moved[:, :2] / moved[:, 2:]
-    shift = moved - centre[:2]
-    # The Jacobian of the homography at the centre.
-    linear = (matrices[:, :2, :2] - moved[:, :, None] * matrices[:, 2:, :2]) / depth[:, :, None]
-    zoom = linear.det().clamp_min(1e-6).log() / 2
-    roll = torch.atan2(linear[:, 1, 0] - linear[:, 0, 1], linear[:, 0, 0] + linear[:, 1, 1])
-    return torch.cat([shift, APART * min(size) * torch.stack([zoom, roll], 1)], 1)
+    moved, jacobian = _linearised(matrices, centre)
+    zoom = jacobian.det().clamp_min(1e-6).log() / 2  # the determinant is that of areas
+    roll = torch.atan2(jacobian[:, 1, 0] - jacobian[:, 0, 1], jacobian[:, 0, 0] + jacobian[:, 1, 1])
+    return torch.cat([moved - centre[:2], APART * min(size) * torch.stack([zoom, roll], 1)], 1)
+
+
+def _linearised(
+    matrices: Float[Tensor, "N 3 3"], point: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "N 2"], Float[Tensor, "N 2 2"]]:
+    """Where homographies take a point (x, y, 1), and their Jacobians there."""
+    projected = matrices @ point
+    depth = projected[:, 2:]
+    place = projected[:, :2] / depth
+    # d place = (A - place c^T) / depth, A the upper left 2 x 2 of a matrix and c^T its last row.
+    jacobian = (matrices[:, :2, :2] - place[:, :, None] * matrices[:, 2:, :2]) / depth[:, :, None]
+    return place, jacobian
 
 
 def steadiness(motion: Float[Tensor, "N 4"], window: int) -> float:
     """How far it gets in a window, against the way it goes: 1 is straight on, 0 to and fro."""
-    window = min(window, len(motion))
-    ways = motion.unfold(0, window, 1)  # [N-window+1, 4, window]
-    gone = ways.norm(dim=1).sum(1)
-    return float(ways.sum(2).norm(dim=1).sum() / gone.sum().clamp_min(1e-6))
+    ways = motion.unfold(0, min(window, len(motion)), 1)  # [N-window+1, 4, window]
+    length = ways.norm(dim=1).sum(1)
+    return float(ways.sum(2).norm(dim=1).sum() / length.sum().clamp_min(1e-6))
 
 
 def subtracts(label: Label, evidence: Float[Tensor, "F 3"]) -> Bool[Tensor, "F"]:
@@ -93,13 +100,18 @@ def motion_kind(
     What is uncertain is `both`. Beside a moving camera an object must move enough of the frame, since the
     camera's model always leaves something over; frames whose camera was not subtracted have no say in it.
     """
-    raw, own = (vectors[1:].norm(dim=1) >= max(least, 1e-6) for vectors in (flow, residual))
-    if not raw.any():
+    moves = _moves(flow, least)
+    if not moves.any():
         return "still"
     if label == "static":
         return "object"
     if label == "uncertain":
         return "both"
-    told = (flow != residual)[1:].flatten(1).any(1)
-    raw, own = (moves[told].float().mean().item() for moves in (raw, own))
-    return "both" if own >= max(OBJECT, OBJECT_SHARE * raw) else "camera"
+    subtracted = (flow != residual)[1:].flatten(1).any(1)
+    all_share = moves[subtracted].float().mean().item()
+    own_share = _moves(residual, least)[subtracted].float().mean().item()
+    return "both" if own_share >= max(OBJECT, OBJECT_SHARE * all_share) else "camera"
+
+
+def _moves(flow: Float[Tensor, "F 2 h w"], least: float) -> Bool[Tensor, "F-1 h w"]:
+    return flow[1:].norm(dim=1) >= max(least, 1e-6)

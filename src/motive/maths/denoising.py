@@ -18,22 +18,20 @@ def shifted(u: Tensor, shift: float) -> Tensor:
 def common_noise(seed: int, shape: tuple[int, int, int, int]) -> Float[Tensor, "C T h w"]:
     """The one noise that all clips share, drawn frame by frame: a longer clip only adds frames."""
     channels, num_frames, height, width = shape
-    frames = [
-        torch.randn(
-            channels, height, width, generator=torch.Generator().manual_seed(seed_of("noise", seed, k))
-        )
-        for k in range(num_frames)
-    ]
+    frames = []
+    for k in range(num_frames):
+        rng = torch.Generator().manual_seed(seed_of("noise", seed, k))
+        frames.append(torch.randn(channels, height, width, generator=rng))
     return torch.stack(frames, dim=1)
 
 
 def noised(z: Tensor, eps: Tensor, sigma: float | Tensor) -> Tensor:
-    """z_sigma = (1 - sigma) z + sigma eps."""
+    """The paper's flow matching: z_sigma = (1 - sigma) z + sigma eps."""
     return (1 - sigma) * z + sigma * eps
 
 
 def target_velocity(z: Tensor, eps: Tensor) -> Tensor:
-    """v = eps - z."""
+    """The paper's flow matching: the model is to predict v = eps - z."""
     return eps - z
 
 
@@ -41,5 +39,7 @@ def motion_weighted_loss(
     v: Float[Tensor, "*B C T h w"], target: Float[Tensor, "*B C T h w"], W: Float[Tensor, "*B T h w"]
 ) -> Float[Tensor, "*B"]:
     """Mean over positions and channels of W * (v - target)^2, one number a clip; W = 1 is the plain loss."""
-    error = (v - target).float().pow(2)
-    return (W.float().unsqueeze(-4) * error).mean(dim=(-4, -3, -2, -1))
+    # The paper's motion-weighted loss: L_mot = mean of W * (v - target)^2.
+    error = (v - target).float().pow(2)  # [*B,C,T,h,w]
+    weighted = W.float().unsqueeze(-4) * error
+    return weighted.mean(dim=(-4, -3, -2, -1))

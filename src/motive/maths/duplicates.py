@@ -1,5 +1,6 @@
 """Which fingerprints are near each other, and which of them stay; for a million of them."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,18 +29,23 @@ def near_pairs(
 
     A tree over a few numbers of the mean frames proposes them: no pair is further apart there than it is.
     """
-    mean = prints.mean(1, dtype=np.float32)
+    for pairs in _proposed_pairs(prints.mean(1, dtype=np.float32), limit):
+        apart = distance(prints[pairs[:, 0]], prints[pairs[:, 1]])
+        yield pairs[apart <= limit], apart[apart <= limit]
+
+
+def _proposed_pairs(
+    mean: Float[np.ndarray, "clips size"], limit: float
+) -> Iterator[Int[np.ndarray, "pairs 2"]]:
+    """Yield, `CHUNK` at a time, the pairs (i < j) that are near in the numbers that vary most."""
     axes = np.argsort(-mean.var(0))[:AXES]
     tree = KDTree(mean[:, axes])
-    for start in range(0, len(prints), CHUNK):
-        some = KDTree(mean[start : start + CHUNK, axes])
-        near = some.sparse_distance_matrix(tree, limit * (1 + 1e-6), output_type="coo_matrix")
+    for start in range(0, len(mean), CHUNK):
+        chunk = KDTree(mean[start : start + CHUNK, axes])
+        near = chunk.sparse_distance_matrix(tree, limit * (1 + 1e-6), output_type="coo_matrix")
         pairs = np.stack([near.row + start, near.col], 1)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        for at in range(0, len(pairs), CHUNK):
-            part = pairs[at : at + CHUNK]
-            apart = distance(prints[part[:, 0]], prints[part[:, 1]])
-            yield part[apart <= limit], apart[apart <= limit]
+        yield from (pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK))
 
 
 def kept_for(
@@ -50,15 +56,22 @@ def kept_for(
     Other seconds of the same file are no duplicates. Kept is who has no kept one near: in a chain a-b-c,
     where a and c are not near, only b goes.
     """
-    neighbours: dict[int, list[tuple[float, int]]] = {}
-    for pairs, apart in near_pairs(prints, limit):
-        apart = np.where(files[pairs[:, 0]] == files[pairs[:, 1]], np.inf, apart)
-        for (better, worse), far in zip(pairs.tolist(), apart.tolist(), strict=True):
-            if far <= limit:
-                neighbours.setdefault(worse, []).append((far, better))
     gone: dict[int, tuple[int, float]] = {}
-    for worse in sorted(neighbours):
-        if staying := [(far, better) for far, better in neighbours[worse] if better not in gone]:
-            far, better = min(staying)
-            gone[worse] = (better, far)
+    for clip, neighbours in sorted(_better_neighbours(prints, files, limit).items()):
+        staying = [neighbour for neighbour in neighbours if neighbour[1] not in gone]
+        if staying:
+            apart, kept = min(staying)
+            gone[clip] = (kept, apart)
     return gone
+
+
+def _better_neighbours(
+    prints: Float16[np.ndarray, "clips frames size"], files: Int[np.ndarray, "clips"], limit: float
+) -> dict[int, list[tuple[float, int]]]:
+    """Clip -> (distance, clip) of each better clip of another file near it."""
+    neighbours: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for pairs, apart in near_pairs(prints, limit):
+        other_file = files[pairs[:, 0]] != files[pairs[:, 1]]
+        for (better, worse), far in zip(pairs[other_file].tolist(), apart[other_file].tolist(), strict=True):
+            neighbours[worse].append((far, better))
+    return neighbours

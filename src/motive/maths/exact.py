@@ -21,13 +21,13 @@ def keep_gradients(losses: Iterable[Float[Tensor, ""]], model: nn.Module) -> Kep
     for loss in losses:
         row: dict[str, Tensor] = {}
         read_gradient(loss, model, lambda name, g, row=row: row.update({name: g.float().flatten().clone()}))
-        length = torch.stack([g.square().sum() for g in row.values()]).sum().sqrt()
-        rows.append({name: g / length.clamp_min(1e-30) for name, g in row.items()})  # of nothing: nothing
+        length = torch.stack([g.square().sum() for g in row.values()]).sum().sqrt().clamp_min(1e-30)
+        rows.append({name: g / length for name, g in row.items()})  # of nothing: nothing
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def exact_cosines(loss: Float[Tensor, ""], model: nn.Module, kept: Kept) -> Float[Tensor, "Q"]:
-    """Cosine of the gradient of a loss with each of those kept."""
+    """The paper's influence without projection: q g / |g|, the cosine with each q of those kept."""
     dots = torch.zeros(len(next(iter(kept.values()))))
     square = torch.zeros(())
 

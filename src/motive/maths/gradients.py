@@ -1,6 +1,7 @@
 """One clip's gradient, read parameter by parameter while it is made."""
 
 from collections.abc import Callable
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,10 +23,10 @@ def read_gradient(loss: Float[Tensor, ""], model: nn.Module, take: Take, keep_gr
         take(name, parameter.grad)
         parameter.grad = None
 
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    hooks = [
-        p.register_post_accumulate_grad_hook(lambda p, name=name: hand_over(name, p)) for name, p in trained
-    ]
+    hooks = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            hooks.append(parameter.register_post_accumulate_grad_hook(partial(hand_over, name)))
     try:
         loss.backward(retain_graph=keep_graph)
     finally:
@@ -36,7 +37,7 @@ def read_gradient(loss: Float[Tensor, ""], model: nn.Module, take: Take, keep_gr
 def sketch_gradient(
     loss: Float[Tensor, ""], model: nn.Module, projection: Projection, keep_graph: bool = False
 ) -> Float[Tensor, "D"]:
-    """The projected gradient of a loss over all trained parameters."""
+    """The paper's P g: the projected gradient of a loss over all trained parameters."""
     total = projection.zeros()
     read_gradient(loss, model, lambda name, gradient: projection.add(total, name, gradient), keep_graph)
     return projection.close(total)

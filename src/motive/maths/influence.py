@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from motive.maths.packing import unit, unpack
@@ -36,7 +36,7 @@ class Measure(NamedTuple):
 
 def influence(
     pool: Shaped[Tensor, "N K D_stored"],
-    queries: Shaped[Tensor, "Q K D_asked"],
+    queries: Shaped[Tensor, "Q K D_query"],
     ok: Bool[Tensor, "N"],
     measured: Measure | None = None,
 ) -> Float32[Tensor, "N Q"]:
@@ -45,36 +45,54 @@ def influence(
     def measure_of(stored: Tensor) -> Tensor:
         return unit(measured(stored)) if measured else unpack(stored)
 
-    asked = measure_of(queries)
+    # The paper's influence: the inner product of unit sketches, here the mean of that at each level.
+    q = measure_of(queries)  # [Q,K,D]
     if pool.dtype == torch.uint8 and not (measured and measured.turned):
-        result = _of_signs(pool, asked, measured.of_stored if measured else None)
+        result = _of_signs(pool, q, measured.of_stored if measured else None)
     else:
-        columns = asked.flatten(1).T
-        result, rows = torch.empty(len(pool), len(queries)), max(1, BLOCK // len(columns))
-        for block, out in zip(pool.split(rows), result.split(rows), strict=True):
-            torch.mm(measure_of(block).flatten(1), columns, out=out)
+        result = _of_numbers(pool, q, measure_of)
     # Set, not multiplied by 0: 0 * NaN is NaN, and one bad clip must not spoil the others.
     result[~ok] = 0.0
     return result
 
 
-def _of_signs(
-    pool: UInt8[Tensor, "N K D_8"], asked: Float[Tensor, "Q K D"], mean: Float[Tensor, "K D"] | None
+def _of_numbers(
+    pool: Shaped[Tensor, "N K D_stored"], q: Float[Tensor, "Q K D"], measure_of: Callable[[Tensor], Tensor]
 ) -> Float32[Tensor, "N Q"]:
-    """The same with x = s - mean, of products with the signs s alone: x q = s q - mean q, and
-    |x|^2 = |s|^2 - 2 s mean + |mean|^2."""
-    Q, K, D = asked.shape
+    columns = q.flatten(1).T  # [K D,Q]
+    rows = max(1, BLOCK // len(columns))
+    result = torch.empty(len(pool), len(q))
+    for block, out in zip(pool.split(rows), result.split(rows), strict=True):
+        torch.mm(measure_of(block).flatten(1), columns, out=out)
+    return result
+
+
+def _of_signs(
+    pool: UInt8[Tensor, "N K D_8"], q: Float[Tensor, "Q K D"], mean: Float[Tensor, "K D"] | None
+) -> Float32[Tensor, "N Q"]:
+    """The same by products with signs alone, which become numbers nowhere."""
+    Q, K, D = q.shape
     if mean is None:
-        return sign_products(pool.flatten(1), asked.flatten(1).T).div_((K * D) ** 0.5)
+        return sign_products(pool.flatten(1), q.flatten(1).T).div_((K * D) ** 0.5)
     result = torch.zeros(len(pool), Q)
     for k in range(K):
-        columns = torch.cat([asked[:, k], mean[k : k + 1]]).T
-        products = sign_products(pool[:, k], columns).div_((K * D) ** 0.5)
-        products -= mean[k] @ columns  # x q, and x mean
-        squared = 1 / K - 2 * products[:, Q:] - mean[k].square().sum()
-        squared = squared.clamp_min(1e-6)  # of a clip that is the mean, rounding alone is left
-        result += products[:, :Q] / (K * squared).sqrt()
+        result += _of_centred_signs(pool[:, k], q[:, k], mean[k], K)
     return result
+
+
+def _of_centred_signs(
+    signs: UInt8[Tensor, "N D_8"], q: Float[Tensor, "Q D"], mean: Float[Tensor, "D"], K: int
+) -> Float32[Tensor, "N Q"]:
+    """One of K noise levels: x q / (sqrt(K) |x|) with x = s - mean, |s|^2 = 1 / K.
+
+    x q = s q - mean q, and |x|^2 = |s|^2 - 2 x mean - |mean|^2.
+    """
+    columns = torch.cat([q, mean[None]]).T  # [D,Q+1]
+    products = sign_products(signs, columns).div_((K * len(mean)) ** 0.5)  # s q, and s mean
+    products -= mean @ columns  # x q, and x mean
+    squared = 1 / K - 2 * products[:, len(q) :] - mean.square().sum()
+    squared = squared.clamp_min(1e-6)  # of a clip that is the mean, rounding alone is left
+    return products[:, : len(q)] / (K * squared).sqrt()
 
 
 def measure(
@@ -88,36 +106,30 @@ def measure(
     """
     if method == "cosine":
         return None
-    chosen = ok.nonzero()[:, 0]
-    K, D = unpack(pool[:1]).shape[1:]
-    most = SAMPLE if method == "centred" or D <= AXES else AXES
-    chosen = chosen[:: -(-len(chosen) // most) or 1]
-    if pool.dtype == torch.uint8:
-        mean = mean_signs(pool.flatten(1), chosen).view(K, D) / (K * D) ** 0.5
-        centred = Measure(mean, _before_signs(mean))
-    else:
-        blocks = chosen.split(max(1, BLOCK // (K * D)))
-        mean = torch.stack([unpack(pool[rows]).sum(0) for rows in blocks]).sum(0) / len(chosen)
-        centred = Measure(mean, mean)
+    rows = ok.nonzero()[:, 0]
+    most = SAMPLE if method == "centred" or unpack(pool[:1]).shape[-1] <= AXES else AXES
+    rows = rows[:: max(1, -(-len(rows) // most))]
+    centred = _centring(pool, rows)
     if method == "centred":
         return centred
-    values, axes = _principal((unpack(pool[chosen]) - mean).transpose(0, 1))
-    least = damping * values.sum(-1, keepdim=True) / mean.shape[-1] + 1e-12
-    # (F + least)^-1/2 is least^-1/2 where F has no axis: it may have fewer than there are numbers.
-    rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)
-    gains = (values + least).rsqrt() - rest
+    return centred._replace(turned=_whitening(unpack(pool[rows]) - centred.of_stored, damping))
 
-    def turned(x: Tensor) -> Tensor:
-        along = torch.einsum("...kd,kdr->...kr", x, axes) * gains
-        return x * rest + torch.einsum("...kr,kdr->...kd", along, axes)
 
-    return centred._replace(turned=turned)
+def _centring(pool: Shaped[Tensor, "N K D_stored"], rows: Int64[Tensor, "M"]) -> Measure:
+    """By the mean of these rows."""
+    K, D = unpack(pool[:1]).shape[1:]
+    if pool.dtype == torch.uint8:
+        mean = mean_signs(pool.flatten(1), rows).view(K, D) / (K * D) ** 0.5
+        return Measure(mean, _before_signs(mean))
+    blocks = rows.split(max(1, BLOCK // (K * D)))
+    mean = torch.stack([unpack(pool[block]).sum(0) for block in blocks]).sum(0) / len(rows)
+    return Measure(mean, mean)
 
 
 def _before_signs(mean: Float[Tensor, "K D"]) -> Float[Tensor, "K D"]:
     """The mean of unit sketches of whose signs this is the mean.
 
-    A rotated sketch has Gaussian numbers: of mean m and deviation s their signs are erf(m / (s sqrt 2)) on
+    A rotated sketch has Gaussian numbers: of mean m and std s their signs are erf(m / (s sqrt 2)) on
     average, and m^2 + s^2 are 1 / (K D).
     """
     K, D = mean.shape
@@ -125,17 +137,37 @@ def _before_signs(mean: Float[Tensor, "K D"]) -> Float[Tensor, "K D"]:
     return ratio / ((1 + ratio.square().mean(-1, keepdim=True)) * K * D) ** 0.5
 
 
+def _whitening(
+    x: Float[Tensor, "N K D"], damping: float
+) -> Callable[[Float[Tensor, "*N K D"]], Float[Tensor, "*N K D"]]:
+    """(F + damping * mean eigenvalue)^-1/2, F the second moment of `x` at each noise level."""
+    values, axes = _principal(x.transpose(0, 1))  # [K,R], [K,D,R]
+    least = damping * values.sum(-1, keepdim=True) / x.shape[-1] + 1e-12  # [K,1]
+    # (F + least)^-1/2 is least^-1/2 where F has no axis: it may have fewer than there are numbers.
+    rest = least.rsqrt() if axes.shape[-1] < axes.shape[-2] else torch.zeros_like(least)
+    gains = (values + least).rsqrt() - rest  # [K,R]
+
+    def turned(x: Tensor) -> Tensor:
+        along = torch.einsum("...kd,kdr->...kr", x, axes) * gains
+        return x * rest + torch.einsum("...kr,kdr->...kd", along, axes)
+
+    return turned
+
+
 def _principal(x: Float[Tensor, "K N D"]) -> tuple[Float[Tensor, "K R"], Float[Tensor, "K D R"]]:
     """Eigenvalues and unit axes of each second moment, R = min(N, D): by the smaller of its two matrices."""
     _, N, D = x.shape
-    values, vectors = torch.linalg.eigh((x @ x.mT if N < D else x.mT @ x).double() / N)
-    values, vectors = values.clamp_min(0).float(), vectors.float()
-    return values, torch.nn.functional.normalize(x.mT @ vectors, dim=1) if N < D else vectors
+    moment = x @ x.mT if N < D else x.mT @ x
+    values, vectors = torch.linalg.eigh(moment.double() / N)
+    axes = vectors.float()
+    if N < D:
+        axes = torch.nn.functional.normalize(x.mT @ axes, dim=1)
+    return values.clamp_min(0).float(), axes
 
 
 def segment_influence(
     segments: Float[Tensor, "N S K D"],
-    queries: Shaped[Tensor, "Q K D_asked"],
+    queries: Shaped[Tensor, "Q K D_query"],
     measured: Measure | None,
 ) -> Float32[Tensor, "N S"]:
     """What each segment adds to its clip's mean influence on the queries; over the segments it adds up to it.
@@ -146,9 +178,9 @@ def segment_influence(
     change = measured or unpack
     wanted = unit(change(queries)).mean(0)  # [K,D]
     nothing = change(torch.zeros_like(wanted))
-    parts = change(segments.float()) - nothing + nothing / segments.shape[1]
-    length = parts.sum(1).norm(dim=-1).clamp_min(1e-30) * wanted.shape[0] ** 0.5
-    return torch.einsum("nskd,nk,kd->ns", parts, 1 / length, wanted)
+    shares = change(segments.float()) - nothing + nothing / segments.shape[1]  # [N,S,K,D]
+    length = shares.sum(1).norm(dim=-1).clamp_min(1e-30) * wanted.shape[0] ** 0.5  # [N,K]
+    return torch.einsum("nskd,nk,kd->ns", shares, 1 / length, wanted)
 
 
 class Extreme(NamedTuple):

@@ -20,17 +20,28 @@ def loss_grid(
     noise_seeds: Sequence[int],
 ) -> dict[str, Float[Tensor, "sigmas seeds"]]:
     """`motion` (weighted by W) and `plain` losses of a clip; `predict` is the velocity at (noised, sigma)."""
-    channels, num_frames, height, width = z.shape
     sigma = torch.tensor(sigmas, device=z.device)
     motion: list[Tensor] = []  # of each noise seed: [sigmas]
     plain: list[Tensor] = []
     for seed in noise_seeds:
-        eps = common_noise(seed, (channels, num_frames, height, width)).to(z.device)
-        v = predict(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)  # [sigmas,C,T,h,w]
-        target = target_velocity(z, eps).expand_as(v)
+        v, target = _prediction_and_target(predict, z, sigma, seed)
         motion.append(motion_weighted_loss(v, target, W.expand(len(v), *W.shape)))
         plain.append(motion_weighted_loss(v, target, torch.ones_like(W).expand(len(v), *W.shape)))
     return {"motion": torch.stack(motion, dim=1).cpu(), "plain": torch.stack(plain, dim=1).cpu()}
+
+
+def _prediction_and_target(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    z: Float[Tensor, "C T h w"],
+    sigma: Float[Tensor, "sigmas"],
+    seed: int,
+) -> tuple[Float[Tensor, "sigmas C T h w"], Float[Tensor, "sigmas C T h w"]]:
+    """The velocity that a model predicts at each noise level, and the true one, with the noise of a seed."""
+    C, T, h, w = z.shape
+    eps = common_noise(seed, (C, T, h, w)).to(z.device)
+    z_sigma = noised(z, eps, sigma.view(-1, 1, 1, 1, 1))
+    v = predict(z_sigma, sigma)
+    return v, target_velocity(z, eps).expand_as(v)
 
 
 def loss_changes(
@@ -41,16 +52,14 @@ def loss_changes(
     A clip whose motion is "" counts, but for no motion.
     """
     change = tuned - base
-    low, high = bootstrap_interval(change, seed)
     metrics = {
         "motion_loss_base": float(base.mean()),
         "motion_loss_tuned": float(tuned.mean()),
         "improved_fraction": float((change < 0).mean()),
         "motion_loss_change": float(change.mean()),
-        "motion_loss_change_low": low,
-        "motion_loss_change_high": high,
     }
+    metrics["motion_loss_change_low"], metrics["motion_loss_change_high"] = bootstrap_interval(change, seed)
     for motion in sorted({*motions} - {""}):
-        shows_it = np.array(motions) == motion
-        metrics[f"motion_loss_change_{motion}"] = float(change[shows_it].mean())
+        of_motion = change[np.array(motions) == motion]
+        metrics[f"motion_loss_change_{motion}"] = float(of_motion.mean())
     return metrics

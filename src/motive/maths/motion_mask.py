@@ -3,7 +3,7 @@
 W = (M - min M) / (max M - min M + 1e-6) over the whole clip, M the length of the displacement; then to the
 latent grid. By parameter, M is that of what the camera does not explain, and the maximum a percentile. Frame
 0 has no displacement by contract, so the minimum is 0 and latent frame 0, which sees frame 0 alone, weighs
-nothing: it is a still picture and shows no motion. This is the paper read literally.
+nothing: it is a still image and shows no motion. This is the paper read literally.
 """
 
 import torch
@@ -30,7 +30,7 @@ def motion_mask(
 
 
 def magnitude(flow: Float[Tensor, "F 2 h w"]) -> Float[Tensor, "F h w"]:
-    """M: the length of the displacement, in the flow's unit."""
+    """M = |(dx, dy)|, the paper's motion detection: the length of the displacement, in the flow's unit."""
     return flow.float().norm(dim=1)
 
 
@@ -53,6 +53,7 @@ def min_max(displacement: Float[Tensor, "F h w"], percentile: float = 100.0) -> 
     if not len(moving):
         return torch.zeros_like(displacement)
     high = moving.kthvalue(max(1, round(percentile / 100 * len(moving)))).values
+    # The paper's motion mask: W = (M - min M) / (max M - min M + 1e-6).
     return ((displacement - low) / (high - low + EPSILON)).clamp_max(1)
 
 

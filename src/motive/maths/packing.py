@@ -1,4 +1,4 @@
-"""Sketches in few bits. Only direction counts, so no scale is kept; the number type says how to read them."""
+"""Sketches in few bits. Only direction counts, so no scale is kept; the dtype says how to read them."""
 
 from typing import Literal
 
@@ -24,9 +24,8 @@ def pack(sketch: Float[Tensor, "*N K D"], storage: Storage) -> Shaped[Tensor, "*
         case "float32" | "float16":
             return unit(sketch).to(torch.float32 if storage == "float32" else torch.float16)
         case "int8":
-            return (
-                (sketch / sketch.abs().amax(-1, keepdim=True).clamp_min(1e-30) * 127).round().to(torch.int8)
-            )
+            largest = sketch.abs().amax(-1, keepdim=True).clamp_min(1e-30)
+            return (sketch / largest * 127).round().to(torch.int8)
         case "bit":
             return torch.from_numpy(np.packbits((sketch >= 0).numpy(), axis=-1))
 

@@ -34,12 +34,17 @@ class Projection(ABC):
     """A random linear map of the gradients of named parameters to D numbers."""
 
     def __init__(self, dim: int, seed: int, device: str = "cpu", width: int = 1) -> None:
-        self.dim, self._seed, self._device = dim, seed, device
+        self.dim = dim
+        self._seed = seed
+        self._device = device
         # Q_D = Q_a (x) Q_b, so a transform is two small products: 2(a+b) operations an entry, not 2D.
         a = 1 << (dim.bit_length() // 2)
-        self._q_a, self._q_b = hadamard(a).to(device), hadamard(dim // a).to(device)
-        self._rows = max(1, CHUNK // width)  # a chunk is so many rows of this width
-        self._width, self._chunk = width, self._rows * width
+        self._q_a = hadamard(a).to(device)
+        self._q_b = hadamard(dim // a).to(device)
+        # A chunk is so many rows of this width.
+        self._width = width
+        self._rows = max(1, CHUNK // width)
+        self._chunk = self._rows * width
         self._signs = self._table("signs", self._chunk + TABLE, signs=True)
         self._closing = self._table("closing", dim, signs=True)
         self._places: dict[str, list[list[int]]] = {}
@@ -55,10 +60,10 @@ class Projection(ABC):
     def add(self, total: Tensor, name: str, gradient: Tensor) -> None:
         """Add one parameter's gradient to the sum, in float32."""
         flat = gradient.detach().reshape(-1)
-        for (first, second, sign), chunk in zip(
-            self._drawn(name, len(flat)), flat.split(self._chunk), strict=True
-        ):
-            if missing := -len(chunk) % self._width:
+        chunks = flat.split(self._chunk)
+        for (first, second, sign), chunk in zip(self._drawn(name, len(flat)), chunks, strict=True):
+            missing = -len(chunk) % self._width
+            if missing:
                 chunk = pad(chunk, (0, missing))
             self._add(total, chunk, self._signs[first : first + len(chunk)], second, sign)
 
@@ -84,7 +89,8 @@ class Projection(ABC):
     def _drawn(self, name: str, size: int) -> list[list[int]]:
         """Of each chunk of a parameter: where its pieces of the two tables begin, and its sign."""
         if name not in self._places:
-            num_chunks, rng = -(-size // self._chunk), self._rng("parameter", name)
+            rng = self._rng("parameter", name)
+            num_chunks = -(-size // self._chunk)
             begins = torch.randint(TABLE, (num_chunks, 2), generator=rng)
             sign = torch.randint(2, (num_chunks, 1), generator=rng) * 2 - 1
             self._places[name] = torch.cat([begins, sign], 1).tolist()
@@ -110,11 +116,12 @@ class Fastfood(Projection):
     def _add(self, total: Tensor, chunk: Tensor, signs: Tensor, place: int, sign: int) -> None:
         """total += +-G Q B g, block by block; the k-th block of a chunk is what lies at [:, k, :]."""
         a, _, b = total.shape
-        mixed = (self._q_a @ (chunk * signs).view(a, -1)).view(-1, b) @ self._q_b
+        mixed = (self._q_a @ (chunk * signs).view(a, -1)).view(-1, b) @ self._q_b  # Q B g
         gaussians = self._gaussians[place : place + len(chunk)].view(a, -1, b)
         total[:, : gaussians.shape[1]].addcmul_(mixed.view(gaussians.shape), gaussians, value=sign)
 
     def close(self, total: Tensor) -> Float[Tensor, "D"]:
+        """S Q Pi of the sum; over D, since either Q is sqrt(D) times a rotation."""
         return self._s * self.transform(total.sum(1).flatten()[self._permutation]) / self.dim
 
 
@@ -152,7 +159,7 @@ class CountSketch(Projection):
 
     def _add(self, total: Tensor, chunk: Tensor, signs: Tensor, place: int, sign: int) -> None:
         buckets = self._buckets[place : place + len(chunk)]
-        if total.is_cuda:  # its `index_add_` adds in any order, this sorts first; never run: no card here
+        if total.is_cuda:  # its `index_add_` adds in any order, this sorts first; no GPU has run it yet
             total.index_put_((buckets,), (chunk * signs * sign).to(total.dtype), accumulate=True)
         else:
             total.index_add_(0, buckets, chunk * signs, alpha=sign)

@@ -8,6 +8,7 @@ def votes(
     influence: Float32[np.ndarray, "N Q"], ok: Bool[np.ndarray, "N"], percentile: float
 ) -> Int64[np.ndarray, "N"]:
     """How many queries vote for each clip: its influence exceeds the query's percentile over ok clips."""
+    # The paper's votes: of each query one for every clip with influence > its percentile tau.
     count = np.zeros(len(influence), np.int64)
     if ok.any():
         for column in influence.T:  # one at a time: the whole matrix is not held twice

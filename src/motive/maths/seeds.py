@@ -5,4 +5,5 @@ import hashlib
 
 def seed_of(*names: object) -> int:
     """A 63-bit seed that depends on these names alone."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, names)).encode()).digest()[:8], "big") >> 1
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Which part of a clip: its motion mask, cut into ranges of latent frames."""
+"""Segments of a clip: its motion mask, cut into ranges of latent frames."""
 
 from itertools import pairwise
 
@@ -27,6 +27,6 @@ def segment_seconds(num_frames: int, stride: int, num_segments: int, fps: float)
 def segment_masks(mask: Float[Tensor, "T h w"], num_segments: int) -> Float[Tensor, "S T h w"]:
     """The mask in each segment and zero outside: they add up to it, and so do losses and gradients."""
     masks = zeros_like(mask).expand(num_segments, *mask.shape).clone()
-    for part, frames in zip(masks, segment_ranges(len(mask), num_segments), strict=True):
-        part[frames.start : frames.stop] = mask[frames.start : frames.stop]
+    for segment, frames in zip(masks, segment_ranges(len(mask), num_segments), strict=True):
+        segment[frames.start : frames.stop] = mask[frames.start : frames.stop]
     return masks

@@ -19,15 +19,22 @@ def sign_products(signs: UInt8[Tensor, "N F_8"], numbers: Float[Tensor, "F Q"]) 
     and by any number of threads.
     """
     result = torch.zeros(len(signs), numbers.shape[1])
-    at = torch.empty(min(ROWS, len(signs)), min(BYTES, signs.shape[1]), dtype=torch.int32)  # in the table
-    for columns, out in zip(numbers.float().split(COLUMNS, 1), result.split(COLUMNS, 1), strict=True):
-        for some, eights in zip(signs.split(BYTES, 1), columns.split(8 * BYTES), strict=True):
-            table = (SIGNS @ eights.unflatten(0, (-1, 8))).flatten(0, 1)  # 256 sums of each byte
-            first = torch.arange(0, len(table), 256, dtype=torch.int32)
-            for block, sums in zip(some.split(ROWS), out.split(ROWS), strict=True):
-                places = torch.add(block, first, out=at[: len(block), : len(first)])
-                sums += embedding_bag(places, table, mode="sum")
+    for columns, sums in zip(numbers.float().split(COLUMNS, 1), result.split(COLUMNS, 1), strict=True):
+        for some_bytes, eights in zip(signs.split(BYTES, 1), columns.split(8 * BYTES), strict=True):
+            _add_products(sums, some_bytes, eights)
     return result
+
+
+def _add_products(
+    sums: Float32[Tensor, "N q"], signs: UInt8[Tensor, "N f_8"], numbers: Float32[Tensor, "f q"]
+) -> None:
+    """Add the products to `sums`; `f` and `q` as small as the tables want them."""
+    table = (SIGNS @ numbers.unflatten(0, (-1, 8))).flatten(0, 1)  # [256 f_8,q]: the sums of each byte
+    first = torch.arange(0, len(table), 256, dtype=torch.int32)  # [f_8], of a byte's sums
+    places = torch.empty(min(ROWS, len(signs)), len(first), dtype=torch.int32)  # written over by each block
+    for block, out in zip(signs.split(ROWS), sums.split(ROWS), strict=True):
+        torch.add(block, first, out=places[: len(block)])
+        out += embedding_bag(places[: len(block)], table, mode="sum")
 
 
 def mean_signs(signs: UInt8[Tensor, "N F_8"], rows: Int64[Tensor, "M"]) -> Float32[Tensor, "F"]:

@@ -52,16 +52,14 @@ def row_bootstrap_intervals(
     All rows share the draws, so that a draw is a weighted sum of columns, and a million rows one product of
     matrices. Of a single column nothing can be said: NaN.
     """
-    num_rows, num_columns = values.shape
-    ends = np.full((2, num_rows), np.nan, np.float32)
+    num_columns = values.shape[1]
+    ends = np.full((2, len(values)), np.nan, np.float32)
     if num_columns > 1:
-        rng = np.random.default_rng(seed)
-        counts = rng.multinomial(num_columns, np.full(num_columns, 1 / num_columns), size=draws)
-        weights = (counts.T / num_columns).astype(np.float32)  # [Q,draws], each draw adds up to 1
+        shares = _drawn_shares(np.random.default_rng(seed), num_columns, draws).astype(np.float32)
         tails = [(1 - level) / 2, (1 + level) / 2]
-        for start in range(0, num_rows, BLOCK):
+        for start in range(0, len(values), BLOCK):
             block = slice(start, start + BLOCK)
-            ends[:, block] = np.quantile(values[block] @ weights, tails, axis=1)
+            ends[:, block] = np.quantile(values[block] @ shares.T, tails, axis=1)
     return ends[0], ends[1]
 
 
@@ -75,9 +73,14 @@ def crossed_bootstrap_interval(
     """
     rng = np.random.default_rng(seed)
     num_seeds, num_clips = values.shape
-    rows = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), draws) / num_seeds  # [draws,seeds]
-    columns = rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), draws) / num_clips
+    rows = _drawn_shares(rng, num_seeds, draws)
+    columns = _drawn_shares(rng, num_clips, draws)
     return percentile_interval(((rows @ values) * columns).sum(axis=1))
+
+
+def _drawn_shares(rng: np.random.Generator, count: int, draws: int) -> Float[np.ndarray, "draws count"]:
+    """How often each of `count` things is drawn, with replacement, as a share: a draw adds up to 1."""
+    return rng.multinomial(count, np.full(count, 1 / count), draws) / count
 
 
 def crossed_t_interval(values: Float[np.ndarray, "seeds clips"]) -> Interval:
@@ -87,24 +90,33 @@ def crossed_t_interval(values: Float[np.ndarray, "seeds clips"]) -> Interval:
     freedom are Satterthwaite's (1946). A bootstrap of a few seeds would be far too narrow. What one seed
     alone leaves open it can't say: then the interval is of clips alone.
     """
-    S, n = values.shape
     mean = values.mean()
-    of_seed = values.mean(1)  # [S]
-    of_clip = values.mean(0)  # [n]
-    residual = values - of_seed[:, None] - of_clip + mean
+    variance, df = _variance_of_mean(values)
+    half = student_quantile(0.975, df) * variance**0.5 if variance else 0.0
+    return float(mean - half), float(mean + half)
 
-    # The mean squares. Of one clip or one seed there is no residual: `max` keeps 0 / 0 out.
-    ms_clips = S * of_clip.var(ddof=1)
-    ms_seeds = n * of_seed.var(ddof=1) if S > 1 else 0.0
-    ms_rest = (residual**2).sum() / max(1, (S - 1) * (n - 1))
+
+def _variance_of_mean(values: Float[np.ndarray, "S n"]) -> tuple[float, float]:
+    """Of two crossed random effects, with its degrees of freedom."""
+    S, n = values.shape
+    ms_seeds, ms_clips, ms_rest = _mean_squares(values)
     total = max(ms_seeds + ms_clips - ms_rest, ms_seeds, ms_clips)
     if total == 0:
-        return float(mean), float(mean)
-
+        return 0.0, math.inf
     # Satterthwaite: df = total^2 / sum of MS^2 / df.
     spread = ms_clips**2 / (n - 1) + (ms_seeds**2 + ms_rest**2 / (n - 1)) / max(1, S - 1)
-    half = student_quantile(0.975, total**2 / spread) * (total / (S * n)) ** 0.5
-    return float(mean - half), float(mean + half)
+    return total / (S * n), total**2 / spread
+
+
+def _mean_squares(values: Float[np.ndarray, "S n"]) -> tuple[float, float, float]:
+    """Of seeds, of clips and of what is left. Of one seed or clip nothing is left: `max` keeps 0 / 0 out."""
+    S, n = values.shape
+    of_seed = values.mean(1)  # [S]
+    of_clip = values.mean(0)  # [n]
+    residual = values - of_seed[:, None] - of_clip + values.mean()
+    ms_seeds = n * of_seed.var(ddof=1) if S > 1 else 0.0
+    ms_clips = S * of_clip.var(ddof=1)
+    return ms_seeds, ms_clips, (residual**2).sum() / max(1, (S - 1) * (n - 1))
 
 
 # ---- Student's t
@@ -116,9 +128,11 @@ def student_quantile(p: float, df: float) -> float:
     By halving: the chance above t is I_x(df/2, 1/2) / 2 at x = df / (df + t^2), which falls as t grows.
     """
     tail = 2 * (1 - p)
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while _incomplete_beta(df / (df + high**2), df / 2, 0.5) > tail:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     middle = (low + high) / 2
     while low < middle < high:
         if _incomplete_beta(df / (df + middle**2), df / 2, 0.5) > tail:
@@ -138,6 +152,7 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
         return 1.0
     if x > (a + 1) / (a + b + 2):
         return 1 - _incomplete_beta(1 - x, b, a)
+    # I_x(a, b) = x^a (1 - x)^b / (a B(a, b)) times the fraction 1 / (1 + d_1 / (1 + d_2 / (1 + ...))).
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     c = 1.0
     d = 1 / (1 - (a + b) * x / (a + 1))

@@ -22,7 +22,8 @@ def training_loss(
     velocity: Velocity, z: Float[Tensor, "B C T h w"], shift: float, rng: torch.Generator
 ) -> Float[Tensor, ""]:
     """The ordinary flow-matching loss at logit-normal noise levels (as the Wan authors train)."""
-    sigma = shifted(torch.sigmoid(torch.randn(len(z), generator=rng)), shift).to(z.device)
+    u = torch.sigmoid(torch.randn(len(z), generator=rng))
+    sigma = shifted(u, shift).to(z.device)
     eps = torch.randn(z.shape, generator=rng).to(z.device)
     return plain_loss(velocity, z, eps, sigma)
 
@@ -34,8 +35,11 @@ def plain_loss(
     sigma: Float[Tensor, "B"],
 ) -> Float[Tensor, ""]:
     """The flow-matching loss at these noises and noise levels, mean over clips."""
-    v = velocity(noised(z, eps, sigma.view(-1, 1, 1, 1, 1)), sigma)
-    return motion_weighted_loss(v, target_velocity(z, eps), torch.ones_like(z[:, 0])).mean()
+    z_sigma = noised(z, eps, sigma.view(-1, 1, 1, 1, 1))  # [B,C,T,h,w]
+    v = velocity(z_sigma, sigma)
+    target = target_velocity(z, eps)
+    W = torch.ones_like(z[:, 0])  # [B,T,h,w]
+    return motion_weighted_loss(v, target, W).mean()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -47,7 +51,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 def batch_rows(step: int, batch: int, num_rows: int, seed: int) -> Int[Tensor, "batch"]:
     """The rows of a step's batch: epoch after epoch of shuffled rows, each row once an epoch."""
-    at = range(step * batch, (step + 1) * batch)
-    epochs = sorted({i // num_rows for i in at})
+    places = range(step * batch, (step + 1) * batch)  # in the sequence of all epochs
+    epochs = sorted({place // num_rows for place in places})
     order = {epoch: torch.randperm(num_rows, generator=rng_of("epoch", seed, epoch)) for epoch in epochs}
-    return torch.stack([order[i // num_rows][i % num_rows] for i in at])
+    return torch.stack([order[place // num_rows][place % num_rows] for place in places])

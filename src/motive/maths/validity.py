@@ -34,11 +34,11 @@ def lds_draws(
 
     The same seed draws the same for each attribution: the draws of two can be subtracted.
     """
-    rng, scores = np.random.default_rng(seed), np.empty(draws)
+    rng = np.random.default_rng(seed)
+    scores = np.empty(draws)
     for draw in range(draws):
-        rows, columns = (rng.integers(size, size=size) for size in losses.shape)
-        again = np.ix_(rows, columns)
-        scores[draw] = lds(predicted[again], losses[again])
+        drawn = np.ix_(*(rng.integers(size, size=size) for size in losses.shape))
+        scores[draw] = lds(predicted[drawn], losses[drawn])
     return scores
 
 
@@ -52,7 +52,8 @@ def corrupted_aucs(scores: Float[np.ndarray, "n ways"]) -> Float[np.ndarray, "wa
 
 def auc_draws(scores: Float[np.ndarray, "n ways"], seed: int, draws: int) -> Draws:
     """Mean AUC of all corruptions, on originals drawn again with replacement, each with its copies."""
-    rng, n = np.random.default_rng(seed), len(scores)
+    rng = np.random.default_rng(seed)
+    n = len(scores)
     return np.array([corrupted_aucs(scores[rng.integers(n, size=n)]).mean() for _ in range(draws)])
 
 

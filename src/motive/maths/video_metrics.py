@@ -25,13 +25,13 @@ Flow = Float32[np.ndarray, "F 2 H W"]
 
 
 def motion_metrics(
-    frames: UInt8[np.ndarray, "F H W 3"], fps: float, track: Callable[[Frames], Flow]
+    frames: UInt8[np.ndarray, "F H W 3"], fps: float, tracker: Callable[[Frames], Flow]
 ) -> dict[str, float]:
-    """All of `MOTION_METRICS` of one video; `track` gives the optical flow between adjacent frames."""
-    flow = track(frames)
+    """All of `MOTION_METRICS` of one video; `tracker` gives the optical flow between adjacent frames."""
+    flow = tracker(frames)
     thinned = frames[:: dynamic_step(fps)]
     return {
-        "dynamic_degree_dis": float(len(thinned) > 1 and is_dynamic(track(thinned))),
+        "dynamic_degree_dis": float(len(thinned) > 1 and is_dynamic(tracker(thinned))),
         "motion_smoothness_blend": motion_smoothness_blend(frames),
         "flickering": flickering(frames),
         "moving_fraction": moving_fraction(flow, fps),
@@ -55,10 +55,8 @@ def is_dynamic(flow: Float32[np.ndarray, "F 2 H W"]) -> bool:
 
 def motion_smoothness_blend(frames: UInt8[np.ndarray, "F H W 3"]) -> float:
     """How well each odd frame is the mean of its neighbours: (255 - mean |difference|) / 255."""
-    before, odd, after = frames[:-2:2], frames[1:-1:2], frames[2::2]
-    errors = [
-        _distance((a.astype(np.float32) + b) / 2, f) for a, f, b in zip(before, odd, after, strict=True)
-    ]
+    triples = zip(frames[:-2:2], frames[1:-1:2], frames[2::2], strict=True)
+    errors = [_distance((before.astype(np.float32) + after) / 2, odd) for before, odd, after in triples]
     return 1 - float(np.mean(errors)) / 255 if errors else 1.0
 
 
