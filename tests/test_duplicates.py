@@ -82,7 +82,8 @@ def test_another_clip_is_not_near(real):
 
 def test_the_same_place_with_something_else_in_it_is_not_near(real):
     place = np.repeat(real["city.mpg"][:1], 17, 0)
-    one, other = place.copy(), place.copy()
+    one = place.copy()
+    other = place.copy()
     for k in range(17):
         one[k, 90:150, 20 * k : 20 * k + 60] = (200, 40, 40)
         other[k, 90:150, 320 - 20 * k : 380 - 20 * k] = (200, 40, 40)
@@ -118,9 +119,9 @@ def test_the_tree_finds_every_pair_that_comparing_all_finds():
     rows, columns = np.triu_indices(len(prints), 1)
     far = distance(prints[rows], prints[columns])
     expected = {(int(i), int(j)) for i, j in zip(rows[far <= LIMIT], columns[far <= LIMIT], strict=True)}
-    found = [tuple(pair) for pairs, _ in near_pairs(prints, LIMIT) for pair in pairs.tolist()]
-    assert len(found) == len(set(found)) >= 150
-    assert set(found) == expected
+    near = [tuple(pair) for pairs, _ in near_pairs(prints, LIMIT) for pair in pairs.tolist()]
+    assert len(near) == len(set(near)) >= 150
+    assert set(near) == expected
 
 
 def test_whoever_goes_has_one_near_that_stays_and_no_two_stay_near():
@@ -176,21 +177,21 @@ def reported() -> Any:
     return table.set_index("video")
 
 
-def test_duplicates_are_told_whatever_is_done_about_them(pool):
+def test_duplicates_are_reported_whatever_is_done_about_them(pool):
     everything = ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "other.mp4"]
     assert run(duplicates="keep") == (everything, {})
-    told = reported()
-    assert dict(told["of_video"]) == {"a.mp4": "c.mp4", "b.mp4": "a.mp4", "d.mp4": "c.mp4"}
-    assert dict(told["kind"]) == {"a.mp4": "near", "b.mp4": "exact", "d.mp4": "near"}
-    assert told.loc["b.mp4", "distance"] == 0 < told.loc["d.mp4", "distance"] <= LIMIT
+    report = reported()
+    assert dict(report["of_video"]) == {"a.mp4": "c.mp4", "b.mp4": "a.mp4", "d.mp4": "c.mp4"}
+    assert dict(report["kind"]) == {"a.mp4": "near", "b.mp4": "exact", "d.mp4": "near"}
+    assert report.loc["b.mp4", "distance"] == 0 < report.loc["d.mp4", "distance"] <= LIMIT
     everything.remove("b.mp4")
     assert run(duplicates="drop_exact") == (everything, {"b.mp4": "duplicate of a.mp4"})
-    assert reported().equals(told)
+    assert reported().equals(report)
     stay, failures = run(duplicates="drop_near")
     assert stay == ["c.mp4", "other.mp4"]
     near = "near duplicate of c.mp4"
     assert failures == {"a.mp4": near, "b.mp4": "duplicate of a.mp4", "d.mp4": near}
-    assert reported().equals(told)
+    assert reported().equals(report)
 
 
 def test_a_smaller_distance_lets_copies_stay(pool):
