@@ -14,7 +14,7 @@ def run_stage(stage: ModuleType, params: Params, *split: str) -> None:
 
     A section that dvc.yaml does not declare would leave stale results behind: a test compares them.
     """
-    wanted = [name for name in inspect.signature(stage.run).parameters if name != "split"]
+    wanted = list(inspect.signature(stage.run).parameters)[len(split) :]
     stage.run(*split, **{name: section(params, name) for name in wanted})
 
 
