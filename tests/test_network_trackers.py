@@ -46,7 +46,7 @@ def test_frames_fit_and_vectors_come_back_in_the_frames_pixels(size):
 
 
 @pytest.mark.parametrize(("size", "worst"), [((64, 64), 2), ((60, 90), 2), ((130, 141), 0), ((256, 320), 0)])
-def test_a_picture_comes_back_as_it_was(size, worst):
+def test_an_image_comes_back_as_it_was(size, worst):
     y, x = np.mgrid[: size[0], : size[1]]
     frames = np.stack([2 * x % 256, 2 * y % 256, x + y], -1)[None].clip(0, 255).astype(np.uint8)
     frames[..., :2] = np.minimum(frames[..., :2], 250)

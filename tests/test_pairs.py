@@ -8,7 +8,7 @@ from motive.trackers.pairs import FlowStep, adjacent, chained
 from testing.moving_textures import disc, shifted
 
 SIZE = (32, 48)
-PICTURES = [np.full(SIZE, f, np.uint8) for f in range(5)]  # each knows which frame it is
+FRAMES = [np.full(SIZE, f, np.uint8) for f in range(5)]  # each knows which frame it is
 
 
 def followed(frames: np.ndarray, **settings: object) -> list[FlowStep]:
@@ -30,7 +30,7 @@ def test_perfect_steps_add_up_until_a_point_leaves(step):
 
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     stayed = np.zeros(SIZE, int)  # frames, of each point
-    for f, (flow, sure) in enumerate(chained(pair, PICTURES)):
+    for f, (flow, sure) in enumerate(chained(pair, FRAMES)):
         inside = (abs(x + f * step[0] - (SIZE[1] - 1) / 2) <= SIZE[1] / 2) & (
             abs(y + f * step[1] - (SIZE[0] - 1) / 2) <= SIZE[0] / 2
         )
@@ -47,7 +47,7 @@ def test_a_chain_follows_the_things_not_the_places():
         factor = 1.1 ** (int(after[0, 0]) - int(before[0, 0])) - 1
         return np.stack([x * np.float32(factor), np.zeros_like(x)]), np.ones(SIZE, bool)
 
-    *_, (flow, sure) = chained(pair, PICTURES)
+    *_, (flow, sure) = chained(pair, FRAMES)
     there = x * 1.1**4 <= SIZE[1] - 1
     np.testing.assert_allclose(flow[0][there], (x * (1.1**4 - 1))[there], atol=1e-3)
     assert (sure[there] == 1).all()
@@ -62,7 +62,7 @@ def test_what_does_not_return_is_lost_for_good():
             flow[:, :, :24] = 5
         return flow, seen
 
-    flows, sures = zip(*chained(pair, PICTURES), strict=True)
+    flows, sures = zip(*chained(pair, FRAMES), strict=True)
     assert [sure[:, :20].mean() for sure in sures] == [1, 1, 0, 0, 0]
     assert [flow[0, :, :20].mean() for flow in flows] == [0, 1, 1, 1, 1]
     assert [flow[0, :, 30:40].mean() for flow in flows] == pytest.approx([0, 1, 2, 3, 4])
@@ -73,15 +73,15 @@ def test_a_chain_is_as_sure_as_its_weakest_step():
         flow, _ = moving((0.0, 0.0), before, after)
         return flow, np.full(SIZE, 0.5 if after[0, 0] == 2 else 0.9, np.float32)
 
-    assert [sure[9, 9] for _, sure in chained(pair, PICTURES)] == pytest.approx([1, 0.9, 0.5, 0.5, 0.5])
+    assert [sure[9, 9] for _, sure in chained(pair, FRAMES)] == pytest.approx([1, 0.9, 0.5, 0.5, 0.5])
 
 
 def test_without_the_check_confidence_is_the_trackers():
     def pair(before, after):
         return np.full((2, *SIZE), 3, np.float32), np.full(SIZE, 0.7, np.float32)  # never returns
 
-    assert [sure.mean() for _, sure in adjacent(pair, PICTURES[:2], False)] == pytest.approx([1, 0.7])
-    assert [sure.mean() for _, sure in adjacent(pair, PICTURES[:2], True)] == pytest.approx([1, 0])
+    assert [sure.mean() for _, sure in adjacent(pair, FRAMES[:2], False)] == pytest.approx([1, 0.7])
+    assert [sure.mean() for _, sure in adjacent(pair, FRAMES[:2], True)] == pytest.approx([1, 0])
 
 
 # ---- by DIS
@@ -133,13 +133,13 @@ def test_the_check_changes_no_vector():
 @pytest.mark.parametrize("settings", [{}, {"check": True}, {"reference": "first"}])
 def test_frames_stream_by(settings):
     """Each frame's answer comes before the next frame is asked for."""
-    asked = []
+    requests = []
 
     def frames():
         for f, frame in enumerate(shifted((1, 0), 4)):
-            asked.append(f)
+            requests.append(f)
             yield frame
 
     chosen = {"tracker": "dis", "preset": "fast", "reference": "adjacent", "check": False} | settings
     for f, _ in enumerate(load_tracker(chosen)(frames())):
-        assert asked == list(range(f + 1))
+        assert requests == list(range(f + 1))

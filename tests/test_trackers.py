@@ -76,7 +76,7 @@ def test_a_large_translation_is_found_on_large_frames() -> None:
     assert np.abs(flow[:, 64:192, 64:192] - np.reshape((12, -8), (2, 1, 1))).mean() < 0.2
 
 
-def test_what_cant_be_tracked_is_refused() -> None:
+def test_what_cant_be_followed_is_refused() -> None:
     with pytest.raises(ValueError, match="preset is 'slow'; it is one of ultrafast, fast, medium"):
         dis(shifted((1, 0)), "slow")
     with pytest.raises(ValueError, match="at least 2 frames of 16x16 and got 1 frame"):

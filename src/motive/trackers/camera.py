@@ -5,14 +5,13 @@ A richer model replaces a simpler one where it fits better in clearly more block
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from motive.trackers.registration import Base, Grey, Matrix, Misfit, Small, Warp, shrunk, small
+from motive.trackers.registration import Base, Grey, Matrix, Misfit, Seen, Small, Warp, shrunk, small
 
 BLOCKS = 8  # the frame is judged in BLOCKS x BLOCKS parts
 CLEAR = 0.02  # mean misfit by which a block decides for one of two models ...
@@ -25,7 +24,8 @@ ALIGNED = 0.2  # pixels that two images laid over each other may be apart
 PATCH = 7  # pixels over which that is judged, in a frame shrunk to about ...
 LOOK = 240  # ... so many
 AGREES = 0.75  # pixels, or a quarter of a small one: what RANSAC calls an inlier
-FEWEST, MOST = 12, 500  # vectors that RANSAC takes
+FEWEST = 12  # moving vectors that RANSAC needs ...
+MOST = 500  # ... and about how many it takes
 
 Blocks = Bool[np.ndarray, "blocks blocks"]
 Vectors = Float32[np.ndarray, "2 rows columns"]
@@ -59,9 +59,20 @@ class Candidate(NamedTuple):
     lost: Blocks
 
     @property
+    def wins(self) -> float:
+        return float(self.won.mean())
+
+    @property
+    def losses(self) -> float:
+        return float(self.lost.mean())
+
+    @property
     def lead(self) -> float:
-        """The share of blocks won, less those lost."""
-        return float(self.won.mean() - self.lost.mean())
+        return self.wins - self.losses
+
+    @property
+    def inliers(self) -> float:
+        return float((self.misfit.values[self.misfit.overlap] < 0.5).mean())
 
 
 class Camera:
@@ -84,88 +95,102 @@ class Camera:
         else:
             view = self._compare(self._base, self._look, look, image, flow, grey.shape)
         if self._base is None or self._adjacent:
-            self._base, self._look = Base(image), look
+            self._base = Base(image)
+            self._look = look
         return view
 
     def _compare(
         self, base: Base, before: Grey, after: Grey, image: Small, flow: Vectors, size: tuple[int, ...]
     ) -> View:
-        scale, grid = size[0] / image.shape[0], flow.shape[1:]
-        seeds = self._seeds(base, flow, scale)
-        best, wins, losses = _choose(base, image, seeds)
+        scale = size[0] / image.shape[0]
+        best, judged = _choose(Overlay(base, image), self._seeds(base, flow, scale))
         self._last = best.warp.matrix
         matrix = base.to_pixels(best.warp.matrix, scale)
-        inliers = float((best.misfit.values[best.misfit.overlap] < 0.5).mean())
+        view = View(matrix, judged.wins, judged.losses, _edges(best.won), best.inliers, flow)
         if best.model is None:
-            return View(matrix, wins, losses, 0.0, inliers, flow)
-        seen = Warp(base.to_pixels(best.warp.matrix, before.shape[0] / image.shape[0]), best.warp.light)
-        residual = (flow - _vectors(matrix, size, grid)) * _unlike(before, after, seen, grid)
-        return View(matrix, wins, losses, _edges(best.won), inliers, residual)
+            return view
+
+        # What the camera explains of the vectors goes, and where it explains what is seen, all of them.
+        before_to_after = base.to_pixels(best.warp.matrix, before.shape[0] / image.shape[0])
+        unlike = _unlike(before, after, Warp(before_to_after, best.warp.light), flow.shape[1:])
+        return view._replace(residual=(flow - _vectors(matrix, size, flow.shape[1:])) * unlike)
 
     def _seeds(self, base: Base, flow: Vectors, scale: float) -> Iterator[Matrix]:
         """First guesses: as before, and as most vectors say."""
         if self._last is not None:
             yield self._last
-        speed = np.hypot(*flow).ravel()
-        moving = np.flatnonzero((speed > 0) & (speed < np.inf))
-        moving = moving[:: 1 + len(moving) // MOST]
-        if len(moving) >= FEWEST:
-            places = _centres(base.image.shape, scale, flow.shape[1:])[moving]
-            ends = places + flow.reshape(2, -1).T[moving]
-            near = max(AGREES, scale / 4)
-            options = {"method": cv2.RANSAC, "ransacReprojThreshold": near, "maxIters": 100}
-            affine, _ = cv2.estimateAffinePartial2D(
-                places.astype(np.float32), ends.astype(np.float32), **options
-            )
-            if affine is not None:
-                yield base.from_pixels(np.vstack([affine, [0, 0, 1]]), scale)
+        affine = _most_vectors(flow, base.image.shape, scale)
+        if affine is not None:
+            yield base.from_pixels(np.vstack([affine, [0, 0, 1]]), scale)
 
 
-def _choose(base: Base, after: Small, seeds: Iterator[Matrix]) -> tuple[Candidate, float, float]:
-    """The model chosen (none: a still camera), and the shares of the frame that speak for and against a
-    moving one."""
-    warp = base.still(after)
-    misfit, nobody = base.misfit(after, warp), np.zeros((BLOCKS, BLOCKS), bool)
-    still, nothing = Candidate(None, warp, misfit, nobody, nobody), Misfit(0 * misfit.values, misfit.overlap)
-    if not _edges(_compared(misfit, nothing)[0]):  # two opposite edges stand: so does the camera
-        return still, 0.0, 0.0
+# ---- the choice of a model
 
-    def tried(model: str | None, warp: Warp) -> Candidate:
-        fits = base.misfit(after, warp)
-        return Candidate(model, warp, fits, *_compared(misfit, fits))
 
-    def grown(model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
-        fitted = base.fit(after, model, Warp(start, warp.light), keep)
-        return [tried(model, fitted)] if fitted else []
+class Overlay:
+    """Two small images, and candidates that lay the second over the first."""
 
-    def best_of(candidates: Iterable[Candidate]) -> Candidate:
-        return max(candidates, key=lambda candidate: candidate.lead, default=still)
+    def __init__(self, base: Base, after: Small) -> None:
+        self.base = base
+        self.after = after
+        warp = base.still(after)
+        no_block = np.zeros((BLOCKS, BLOCKS), bool)
+        self.still = Candidate(None, warp, base.misfit(after, warp), no_block, no_block)
 
-    # similarities: grown from the first guess; if that may be an object, from the others and from the rest
-    choices = [candidate for seed in islice(seeds, 1) for candidate in grown("similarity", seed)]
-    likely = best_of(choices)
-    if likely.lead < SETTLED:
-        other = best_of(tried(None, Warp(start, warp.light)) for start in [*seeds, base.shift(after)])
-        choices += grown("similarity", other.warp.matrix)
-        likely = best_of(choices)
-        gained = (misfit.values - likely.misfit.values > 0.1).astype(np.uint8)
-        rest = 1 - cv2.dilate(gained, np.ones((5, 5), np.uint8)).astype(np.float32)
-        likely = best_of([*choices, *grown("similarity", np.eye(3), rest)])
+    def judged(self, model: str | None, warp: Warp) -> Candidate:
+        misfit = self.base.misfit(self.after, warp)
+        return Candidate(model, warp, misfit, *_compared(self.still.misfit, misfit))
+
+    def grown(self, model: str, start: Matrix, keep: np.ndarray | float = 1.0) -> list[Candidate]:
+        """A model fitted from a first guess; none if it runs away."""
+        warp = self.base.fit(self.after, model, Warp(start, self.still.warp.light), keep)
+        return [self.judged(model, warp)] if warp else []
+
+    def unfitted(self, start: Matrix) -> Candidate:
+        """A first guess as it is."""
+        return self.judged(None, Warp(start, self.still.warp.light))
+
+    def best_of(self, candidates: Iterable[Candidate]) -> Candidate:
+        return max(candidates, key=lambda candidate: candidate.lead, default=self.still)
+
+    def unexplained_by(self, candidate: Candidate) -> Seen:
+        """0 in and around the places that fit better with the candidate than with a still camera, else 1."""
+        gain = self.still.misfit.values - candidate.misfit.values
+        explained = cv2.dilate((gain > 0.1).astype(np.uint8), np.ones((5, 5), np.uint8))
+        return 1 - explained.astype(np.float32)
+
+
+def _choose(overlay: Overlay, seeds: Iterator[Matrix]) -> tuple[Candidate, Candidate]:
+    """The model chosen (none: a still camera), and the one that speaks for and against a moving camera."""
+    still = overlay.still
+    perfect = Misfit(0 * still.misfit.values, still.misfit.overlap)
+    if not _edges(_compared(still.misfit, perfect)[0]):  # two opposite edges stand: so does the camera
+        return still, still
 
     # the simplest model that will do
+    likely = _similarity(overlay, seeds)
     shift = np.eye(3)
     shift[:2, 2] = likely.warp.matrix[:2, 2]
-    best = _richer(_richer(still, best_of(grown("translation", shift))), likely)
-    if best is not still and _lead(best.misfit, nothing) >= RICHER:
-        best = _richer(best, best_of(grown("homography", best.warp.matrix)))
+    best = _richer(_richer(still, overlay.best_of(overlay.grown("translation", shift))), likely)
+    if best is not still and _lead(best.misfit, perfect) >= RICHER:
+        best = _richer(best, overlay.best_of(overlay.grown("homography", best.warp.matrix)))
+    return best, likely if best is still else best
 
-    judged = likely if best is still else best
-    return best, float(judged.won.mean()), float(judged.lost.mean())
+
+def _similarity(overlay: Overlay, seeds: Iterator[Matrix]) -> Candidate:
+    """Grown from the first guess; if that may be an object, from the others too, and from what it leaves."""
+    first = next(seeds, None)
+    choices = [] if first is None else overlay.grown("similarity", first)
+    if overlay.best_of(choices).lead < SETTLED:
+        other = overlay.best_of(map(overlay.unfitted, [*seeds, overlay.base.shift(overlay.after)]))
+        choices += overlay.grown("similarity", other.warp.matrix)
+        choices += overlay.grown("similarity", np.eye(3), overlay.unexplained_by(overlay.best_of(choices)))
+    return overlay.best_of(choices)
 
 
 def _richer(simple: Candidate, rich: Candidate) -> Candidate:
-    lead, least = (_lead(simple.misfit, rich.misfit), RICHER) if simple.model else (rich.lead, STARTS)
-    return rich if lead >= least else simple
+    least = RICHER if simple.model else STARTS
+    return rich if _lead(simple.misfit, rich.misfit) >= least else simple
 
 
 def _lead(one: Misfit, other: Misfit) -> float:
@@ -177,44 +202,74 @@ def _lead(one: Misfit, other: Misfit) -> float:
 def _compared(one: Misfit, other: Misfit) -> tuple[Blocks, Blocks]:
     """The blocks that fit clearly better with the other, and those that fit clearly worse."""
     overlap = one.overlap & other.overlap
-    before, after = (
-        cv2.resize(misfit.values * overlap, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
-        for misfit in (one, other)
-    )
-    return before - after > np.maximum(CLEAR, NOTABLE * before), after - before > np.maximum(
-        CLEAR, NOTABLE * after
-    )
+    before = _block_means(one.values * overlap)
+    after = _block_means(other.values * overlap)
+    won = before - after > np.maximum(CLEAR, NOTABLE * before)
+    lost = after - before > np.maximum(CLEAR, NOTABLE * after)
+    return won, lost
+
+
+def _block_means(values: np.ndarray) -> Float32[np.ndarray, "blocks blocks"]:
+    return cv2.resize(values, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
 
 
 def _edges(won: Blocks) -> float:
-    top, bottom, left, right = (float(edge.mean()) for edge in (won[0], won[-1], won[:, 0], won[:, -1]))
-    return max(min(top, bottom), min(left, right))
+    """The share won of two opposite edges, the lesser of both."""
+    rows = min(won[0].mean(), won[-1].mean())
+    columns = min(won[:, 0].mean(), won[:, -1].mean())
+    return float(max(rows, columns))
+
+
+# ---- frames and vectors
 
 
 def _unlike(
     before: Grey, after: Grey, warp: Warp, grid: tuple[int, ...]
 ) -> Float32[np.ndarray, "rows columns"]:
     """The share of each cell where `after`, laid over `before`, shows something else."""
-    first, second = before.astype(np.float32), after.astype(np.float32)
+    first = before.astype(np.float32)
+    second = after.astype(np.float32)
     second -= warp.light
     inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     # Where `after` does not reach, nothing differs.
     options = {"flags": inverse, "borderMode": cv2.BORDER_TRANSPARENT, "dst": first.copy()}
     laid = cv2.warpPerspective(second, warp.matrix, before.shape[::-1], **options)
-    dx, dy = (cv2.Scharr(before, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
-    # Where they can, results take the place of what is used up: new memory costs more than the sums.
+    gap = cv2.blur(cv2.absdiff(laid, first, laid), (PATCH, PATCH), first)
+    return cv2.resize((gap > _least_gap(before)).astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _least_gap(image: Grey) -> Float32[np.ndarray, "H W"]:
+    """Grey levels by which a place must differ: what its contrast makes of ALIGNED pixels, and a CHANGE more.
+
+    Results take the place of what is used up, here and in `_unlike`: new memory costs more than the sums.
+    """
+    dx = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
+    dy = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
     least = cv2.blur(cv2.magnitude(dx, dy, dx), (PATCH, PATCH), dy)
     least *= ALIGNED
     least += CHANGE
-    gap = cv2.blur(cv2.absdiff(laid, first, laid), (PATCH, PATCH), first)
-    return cv2.resize((gap > least).astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
+    return least
+
+
+def _most_vectors(flow: Vectors, size: tuple[int, ...], scale: float) -> Float[np.ndarray, "2 3"] | None:
+    """The similarity, in pixels of the frame, that most moving vectors follow; None if too few move."""
+    speed = np.hypot(*flow).ravel()
+    moving = np.flatnonzero((speed > 0) & (speed < np.inf))
+    moving = moving[:: 1 + len(moving) // MOST]
+    if len(moving) < FEWEST:
+        return None
+    places = _centres(size, scale, flow.shape[1:])[moving]
+    ends = places + flow.reshape(2, -1).T[moving]
+    options = {"method": cv2.RANSAC, "ransacReprojThreshold": max(AGREES, scale / 4), "maxIters": 100}
+    return cv2.estimateAffinePartial2D(places.astype(np.float32), ends.astype(np.float32), **options)[0]
 
 
 def _centres(size: tuple[int, ...], scale: float, grid: tuple[int, ...]) -> Float[np.ndarray, "n 2"]:
     """(x, y) of each cell's centre in pixels of the frame, which is `scale` times `size`."""
-    down, right = (scale * side / count for side, count in zip(size, grid, strict=True))
     rows, columns = np.indices(grid)
-    return np.stack([(columns + 0.5) * right - 0.5, (rows + 0.5) * down - 0.5], -1).reshape(-1, 2)
+    x = (columns + 0.5) * (scale * size[1] / grid[1]) - 0.5
+    y = (rows + 0.5) * (scale * size[0] / grid[0]) - 0.5
+    return np.stack([x, y], -1).reshape(-1, 2)
 
 
 def _vectors(matrix: Matrix, size: tuple[int, ...], grid: tuple[int, ...]) -> Vectors:

@@ -32,14 +32,15 @@ class Dis:
         clips would not be still. So a vector is zero where the frame changed no more than a codec changes it.
         The price is a camera that goes unseen over a smooth wall. Both: benchmarks/codec_noise.py.
         """
-        changed, sure = _changed(before, after), np.broadcast_to(np.float32(1), before.shape)
+        changed = _changed(before, after)
+        confidence = np.broadcast_to(np.float32(1), before.shape)
         if not changed.any():
-            return np.zeros((2, *before.shape), np.float32), sure
+            return np.zeros((2, *before.shape), np.float32), confidence
         self._tracker = self._tracker or self._tuned(min(before.shape))
         flow = self._tracker.calc(before, after, None)
         vectors = flow.view(np.uint64)  # both numbers of a vector as one; times 0 or 1 that is still exact
         np.multiply(vectors, changed[..., None], out=vectors)
-        return flow.transpose(2, 0, 1), sure
+        return flow.transpose(2, 0, 1), confidence
 
     def _tuned(self, short_side: int) -> Any:
         """OpenCV's preset; on small frames its halved resolution and sparse patches would lose the objects.

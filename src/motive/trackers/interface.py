@@ -117,7 +117,8 @@ def _load_pair(settings: dict[str, Any]) -> Pair:
 def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
     count = 0
     for frame in frames:
-        count, size = count + 1, frame.shape[:2]
+        count += 1
+        size = frame.shape[:2]
         if min(size) < SMALLEST:
             raise ValueError(f"{_NEEDS} and got {size[0]}x{size[1]}: raise clips.height and clips.width")
         yield frame

@@ -13,10 +13,12 @@ from torch.nn.functional import grid_sample
 
 # A step and the way back agree if |step + back|^2 <= RELATIVE (|step|^2 + |back|^2) + ABSOLUTE
 # (Sundaram, Brox, Keutzer 2010).
-RELATIVE, ABSOLUTE = 0.01, 0.5  # ABSOLUTE in square pixels
+RELATIVE = 0.01
+ABSOLUTE = 0.5  # square pixels
 
 Map = Float32[np.ndarray, "H W"]
 Vectors = Float32[np.ndarray, "2 H W"]
+Lost = Bool[np.ndarray, "H W"]
 Frame = UInt8[np.ndarray, "H W *colours"]
 Pair = Callable[[Frame, Frame], tuple[Vectors, np.ndarray]]  # flow, and confidence or seen [H,W]
 
@@ -46,19 +48,29 @@ def chained(pair: Pair, frames: Iterable[Frame]) -> Iterator[FlowStep]:
     A point that leaves the frame, or whose step does not return, is lost: from then on its confidence is 0
     and its displacement what it was. Else its confidence is the least of its steps'.
     """
-    before, flow_step, lost = None, None, None
-    for frame in frames:
-        if before is None or flow_step is None:
-            flow_step, lost = _start(frame), np.zeros(frame.shape[:2], bool)
-        else:
-            places = _places(frame.shape[:2]) + flow_step.flow
-            forward, seen = pair(before, frame)
-            step = _sample(forward, places)
-            lost = lost | ~_returns(step, places, pair(frame, before)[0])
-            sure = np.minimum(flow_step.confidence, _sample(seen.astype(np.float32)[None], places)[0])
-            flow_step = FlowStep(np.where(lost, flow_step.flow, flow_step.flow + step), sure * ~lost)
-        yield flow_step
-        before = frame
+    frames = iter(frames)
+    before = next(frames, None)
+    if before is None:
+        return
+    chain = _start(before)
+    lost = np.zeros(before.shape[:2], bool)
+    yield chain
+    for after in frames:
+        chain, lost = _lengthened(chain, lost, pair, before, after)
+        yield chain
+        before = after
+
+
+def _lengthened(
+    chain: FlowStep, lost: Lost, pair: Pair, before: Frame, after: Frame
+) -> tuple[FlowStep, Lost]:
+    """A chain from frame 0 to `before`, and what it has lost, by one step more."""
+    places = _places(lost.shape) + chain.flow
+    forward, seen = pair(before, after)
+    step = _sample(forward, places)
+    lost = lost | ~_returns(step, places, pair(after, before)[0])
+    confidence = np.minimum(chain.confidence, _sample(seen.astype(np.float32)[None], places)[0])
+    return FlowStep(np.where(lost, chain.flow, chain.flow + step), confidence * ~lost), lost
 
 
 def _start(frame: Frame) -> FlowStep:
@@ -79,7 +91,8 @@ def _returns(step: Vectors, places: Vectors, backward: Vectors) -> Bool[np.ndarr
     height, width = x.shape
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     back = _sample(backward, ends)
-    gap, length = ((step + back) ** 2).sum(0), (step**2 + back**2).sum(0)
+    gap = ((step + back) ** 2).sum(0)
+    length = (step**2 + back**2).sum(0)
     return inside & (gap <= RELATIVE * length + ABSOLUTE)
 
 
@@ -91,7 +104,8 @@ def _places(size: tuple[int, ...]) -> Vectors:
 def _sample(values: Float32[np.ndarray, "C H W"], places: Vectors) -> Float32[np.ndarray, "C H W"]:
     """Bilinear; beyond the frame its edge."""
     height, width = values.shape[1:]
-    x, y = places[0] / (width - 1) * 2 - 1, places[1] / (height - 1) * 2 - 1
+    x = places[0] / (width - 1) * 2 - 1
+    y = places[1] / (height - 1) * 2 - 1
     grid = torch.from_numpy(np.stack([x, y], -1))[None]
     pixels = torch.from_numpy(np.ascontiguousarray(values))[None]
     return grid_sample(pixels, grid, padding_mode="border", align_corners=True)[0].numpy()

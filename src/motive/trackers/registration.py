@@ -14,11 +14,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 SHORT = 128  # pixels of the small image's shorter side ...
 LOOKS = 43  # ... of which about so many are looked at
-NOISE = 1.5  # grey levels of 255 that mean nothing, in a image blurred by one pixel
-EDGE, INSIDE = (
-    0.15,
-    0.5,
-)  # share of the shorter side, and what places farther in weigh: things stand in the middle
+NOISE = 1.5  # grey levels of 255 that mean nothing, in an image blurred by one pixel
+EDGE = 0.15  # share of the shorter side that counts as edge; what is farther in ...
+INSIDE = 0.5  # ... weighs so much: objects stand in the middle
 TOLERANCES = (1.5, 0.8, 0.45)  # small pixels, step by step
 AGREES = 0.5  # small pixels
 FREEDOM = {"translation": 2, "similarity": 4, "homography": 8}  # how many numbers a model has
@@ -64,24 +62,36 @@ class Base:
     def __init__(self, image: Small) -> None:
         self.image = image
         height, width = image.shape
-        centre, self.half = ((width - 1) / 2, (height - 1) / 2), min(height, width) / 2
+        self.half = min(height, width) / 2
         # pixels -> half short sides from the centre
-        self._inward = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, self.half]]) / self.half
+        corner = [[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, self.half]]
+        self._inward = np.array(corner) / self.half
         self._outward = np.linalg.inv(self._inward)
         self._step = max(1, round(min(height, width) / LOOKS))
         self._from_seen = self._inward @ np.diag([self._step, self._step, 1])
-        dx, dy = (self._seen(cv2.Scharr(image, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
-        x = self._seen(((np.arange(width, dtype=np.float32) - centre[0]) / self.half)[None])
-        y = self._seen(((np.arange(height, dtype=np.float32) - centre[1]) / self.half)[:, None])
-        radial = dx * x + dy * y
-        # What a unit of each number of a model does: light, shift, zoom, roll, stretch, shear, perspective.
-        effects = [np.ones_like(dx), dx, dy, radial, dy * x - dx * y, dx * x - dy * y, dx * y + dy * x]
-        self._effects = torch.from_numpy(np.stack([*effects, radial * x, radial * y], -1).reshape(-1, 9))
+        dx = self._seen(cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32))
+        dy = self._seen(cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32))
         self._contrast = np.sqrt(dx * dx + dy * dy + NOISE**2)
-        edge = max(1, round(EDGE * min(height, width)))
-        weight = np.ones((height, width), np.float32)
-        weight[edge:-edge, edge:-edge] = INSIDE
-        self._weight = self._seen(weight)
+        self._effects = torch.from_numpy(self._unit_effects(dx, dy))
+        self._weight = self._seen(_edge_weight(height, width))
+
+    def _unit_effects(self, dx: Seen, dy: Seen) -> Float32[np.ndarray, "places 9"]:
+        """What a unit of each number of a model does to the grey level of each place."""
+        x = self._seen(_from_centre(self.image.shape[1], self.half)[None])
+        y = self._seen(_from_centre(self.image.shape[0], self.half)[:, None])
+        radial = dx * x + dy * y
+        effects = [
+            np.ones_like(dx),  # light
+            dx,  # shift
+            dy,
+            radial,  # zoom
+            dy * x - dx * y,  # roll
+            dx * x - dy * y,  # stretch
+            dx * y + dy * x,  # shear
+            radial * x,  # perspective
+            radial * y,
+        ]
+        return np.stack(effects, -1).reshape(-1, 9)
 
     def _seen(self, values: np.ndarray) -> np.ndarray:
         return values[:: self._step, :: self._step]
@@ -92,34 +102,33 @@ class Base:
 
     def fit(self, after: Small, model: str, start: Warp, keep: np.ndarray | float = 1.0) -> Warp | None:
         """The warp of a model that lays `after` over this image; None if it runs away."""
-        numbers = 1 + FREEDOM[model]
-        effects, warp = self._effects[:, :numbers], start
-        for tolerance in TOLERANCES if model == "similarity" else TOLERANCES[1:]:  # the others start from one
-            gap, overlap = self._gap(after, warp)
-            distance = gap / self._contrast
-            weight = keep * self._weight * overlap / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
-            weighted = effects.mul(torch.from_numpy(weight.reshape(-1, 1))).T
-            normal = (weighted @ effects).double().numpy()
-            normal += (1e-3 + 1e-4 * normal.trace() / numbers) * np.eye(numbers)
-            step = np.linalg.solve(normal, (weighted @ torch.from_numpy(gap.ravel())).numpy())
-            matrix = warp.matrix @ np.linalg.inv(self._grown(step[1:]))
+        warp = start
+        tolerances = TOLERANCES if model == "similarity" else TOLERANCES[1:]  # the others start from one
+        for tolerance in tolerances:
+            step = self._solve(after, warp, self._effects[:, : 1 + FREEDOM[model]], tolerance, keep)
+            matrix = warp.matrix @ np.linalg.inv(_moved(*step[1:] / self.half))
             warp = Warp(matrix / matrix[2, 2], warp.light + float(step[0]))
             if np.abs(step).max() < 0.02:
                 break
         sane = np.isfinite(warp.matrix).all() and 0.5 < np.linalg.det(warp.matrix[:2, :2]) < 2
         return warp if sane else None
 
-    def _grown(self, numbers: Float[np.ndarray, "n"]) -> Matrix:
-        whole = np.zeros(8)
-        whole[: len(numbers)] = numbers / self.half
-        right, down, zoom, roll, stretch, shear, px, py = whole
-        return np.array(
-            [
-                [1 + zoom + stretch, shear - roll, right],
-                [shear + roll, 1 + zoom - stretch, down],
-                [-px, -py, 1],
-            ]
-        )
+    def _solve(
+        self,
+        after: Small,
+        warp: Warp,
+        effects: Float32[torch.Tensor, "places numbers"],
+        tolerance: float,
+        keep: np.ndarray | float,
+    ) -> Float[np.ndarray, "numbers"]:
+        """One Gauss-Newton step from a warp: the normal equations of the weighted gap, slightly damped."""
+        gap, overlap = self._gap(after, warp)
+        distance = gap / self._contrast
+        weight = keep * self._weight * overlap / (self._contrast * (1 + (distance / tolerance) ** 2)) ** 2
+        weighted = effects.mul(torch.from_numpy(weight.reshape(-1, 1))).T
+        normal = (weighted @ effects).double().numpy()
+        normal += (1e-3 + 1e-4 * normal.trace() / len(normal)) * np.eye(len(normal))
+        return np.linalg.solve(normal, (weighted @ torch.from_numpy(gap.ravel())).numpy())
 
     def _gap(self, after: Small, warp: Warp) -> tuple[Seen, Bool[np.ndarray, "y x"]]:
         """Grey levels by which `after`, laid over this image, differs from it; and where it reaches."""
@@ -156,6 +165,38 @@ class Base:
         enlarge = _enlarge(scale)
         moved = self._inward @ np.linalg.inv(enlarge) @ matrix @ enlarge @ self._outward
         return moved / moved[2, 2]
+
+
+def _from_centre(count: int, half: float) -> Float32[np.ndarray, "n"]:
+    """Where pixels lie along a side, in half short sides from the centre."""
+    return (np.arange(count, dtype=np.float32) - (count - 1) / 2) / half
+
+
+def _edge_weight(height: int, width: int) -> Small:
+    edge = max(1, round(EDGE * min(height, width)))
+    weight = np.ones((height, width), np.float32)
+    weight[edge:-edge, edge:-edge] = INSIDE
+    return weight
+
+
+def _moved(
+    right: float,
+    down: float,
+    zoom: float = 0.0,
+    roll: float = 0.0,
+    stretch: float = 0.0,
+    shear: float = 0.0,
+    perspective_x: float = 0.0,
+    perspective_y: float = 0.0,
+) -> Matrix:
+    """The matrix of a model's numbers."""
+    return np.array(
+        [
+            [1 + zoom + stretch, shear - roll, right],
+            [shear + roll, 1 + zoom - stretch, down],
+            [-perspective_x, -perspective_y, 1],
+        ]
+    )
 
 
 def _enlarge(scale: float) -> Matrix:
