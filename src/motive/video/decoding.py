@@ -43,14 +43,13 @@ def seconds(packet: Any) -> float:
 
 def decoded(container: Any, stream: Any, origin: int | None = None) -> Iterator[Shown]:
     """Each frame with its moment from `origin`, the file's first time stamp (None: the first that comes)."""
-    decoder, time = _decoder(stream), 0.0
-    rate = float(stream.average_rate or 25)
     start = None if origin is None else float(origin * stream.time_base)
+    time = 0.0
     try:
-        for index, frame in enumerate(_all_frames(container, stream, decoder)):
+        for index, frame in enumerate(_all_frames(container, stream)):
             if frame.pts is None and origin is not None:
                 raise BadClip(f"damaged: no time stamp after {time:.2f} s")
-            stamp = float(frame.pts * stream.time_base) if frame.pts is not None else index / rate
+            stamp = _stamp(frame, index, stream)
             start = stamp if start is None else start
             time = stamp - start
             yield Shown(time, float(frame.duration * stream.time_base), frame)
@@ -77,7 +76,15 @@ def sought(container: Any, stream: Any, moment: float) -> Iterator[Shown]:
         yield from frames
 
 
-def _all_frames(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:
+def _stamp(frame: av.VideoFrame, index: int, stream: Any) -> float:
+    """When a frame appears, in the time of its container; where it does not say, by its index."""
+    if frame.pts is None:
+        return index / float(stream.average_rate or 25)
+    return float(frame.pts * stream.time_base)
+
+
+def _all_frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    decoder = _decoder(stream)
     for packet in read_packets(container, stream):
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
@@ -89,7 +96,9 @@ def _decoder(stream: Any) -> Any:
     if codec.name not in ("vp8", "vp9") or stream.metadata.get("alpha_mode") != "1":
         return codec
     seeing = av.CodecContext.create(f"libvpx{'-vp9' if codec.name == 'vp9' else ''}", "r")
-    seeing.extradata, seeing.thread_count, seeing.options = codec.extradata, 1, codec.options
+    seeing.extradata = codec.extradata
+    seeing.thread_count = 1
+    seeing.options = codec.options
     return seeing
 
 
@@ -100,20 +109,23 @@ def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
 
 def on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.VideoFrame]:
     """The frame shown at each moment (ascending seconds); the last stays its length and half a usual one."""
-    now, k, count, began = None, 0, 0, 0.0
+    now = next(frames, None)
+    if now is None:
+        raise BadClip("damaged: no frame can be decoded")
+    began = now.time
+    num_intervals = 0
+    k = 0
     for after in frames:
-        began = began if count else after.time
-        while now is not None and moments[k] + TICK < after.time:
+        while moments[k] + TICK < after.time:
             yield now.frame
             k += 1
             if k == len(moments):
                 return
-        now, count = after, count + 1
-    if now is None:
-        raise BadClip("damaged: no frame can be decoded")
-    usual = (now.time - began) / max(1, count - 1)
+        now = after
+        num_intervals += 1
+
+    usual = (now.time - began) / max(1, num_intervals)
     end = now.time + (now.length or usual)
     if moments[-1] > end + usual / 2 + TICK:
         raise BadClip(f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
-    for _ in moments[k:]:
-        yield now.frame
+    yield from [now.frame] * (len(moments) - k)

@@ -27,21 +27,23 @@ class Pose:
     aspect: float  # width / height of a pixel as shown
 
     def shown_size(self, frame: VideoFrame) -> tuple[int, int]:
-        height, width = (frame.width, frame.height) if self.swap else (frame.height, frame.width)
-        return height, max(1, round(width * self.aspect))
+        if self.swap:
+            return frame.width, max(1, round(frame.height * self.aspect))
+        return frame.height, max(1, round(frame.width * self.aspect))
 
 
 def read_pose(frame: VideoFrame, stream: Any) -> Pose:
     """How the frames of a stream are turned, by one of them."""
-    swap = flip_x = flip_y = False
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:  # x' = a x + c y, y' = b x + d y
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
-        swap = bool(abs(b) > abs(a))
-        flip_x, flip_y = bool((c if swap else a) < 0), bool((b if swap else d) < 0)
     aspect = float(stream.sample_aspect_ratio or 1)
-    aspect = aspect if 0.1 < aspect < 10 else 1.0
-    return Pose(swap, flip_x, flip_y, 1 / aspect if swap else aspect)
+    if not 0.1 < aspect < 10:
+        aspect = 1.0
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Pose(False, False, False, aspect)
+    turn = np.frombuffer(bytes(matrix), np.int32)[:9].reshape(3, 3)  # (x', y', 1) = (x, y, 1) @ turn
+    if abs(turn[0, 1]) > abs(turn[0, 0]):
+        return Pose(True, bool(turn[1, 0] < 0), bool(turn[0, 1] < 0), 1 / aspect)
+    return Pose(False, bool(turn[0, 0] < 0), bool(turn[1, 1] < 0), aspect)
 
 
 def evenly_spaced(count: int, wanted: int, repeat: bool = False) -> np.ndarray:
@@ -63,24 +65,35 @@ def standardised(frame: VideoFrame, pose: Pose, height: int, width: int, grey: b
     """RGB uint8 [H,W,3] or grey [H,W] as shown, of the largest centred part that has the wanted shape."""
     shown_height, shown_width = pose.shown_size(frame)
     luma = _luma(frame) if grey else None
-    image = _rgb(frame) if luma is None else luma
-    image = image.swapaxes(0, 1) if pose.swap else image
-    image = image[:: -1 if pose.flip_y else 1, :: -1 if pose.flip_x else 1]
+    image = _turned(_rgb(frame) if luma is None else luma, pose)
     scale = max(height / shown_height, width / shown_width)
     image = _centre(image, height / scale, width / scale * image.shape[1] / shown_width)
     if image.shape[:2] != (height, width):
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=way)
+        image = cv2.resize(
+            np.ascontiguousarray(image),
+            (width, height),
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+        )
     if luma is not None and frame.format.name in LIMITED and frame.color_range != ColorRange.JPEG:
         return cv2.LUT(image, _STRETCHED)
     return to_grey(image) if grey else image
 
 
+def _turned(image: np.ndarray, pose: Pose) -> np.ndarray:
+    if pose.swap:
+        image = image.swapaxes(0, 1)
+    return image[:: -1 if pose.flip_y else 1, :: -1 if pose.flip_x else 1]
+
+
 def _centre(image: np.ndarray, height: float, width: float) -> np.ndarray:
     """Crop before scaling: same image, and no giant between when a clip is very long and thin."""
-    height, width = max(1, round(height)), max(1, round(width))
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[max(0, top) : max(0, top) + height, max(0, left) : max(0, left) + width]
+    return image[_middle(image.shape[0], height), _middle(image.shape[1], width)]
+
+
+def _middle(count: int, length: float) -> slice:
+    length = max(1, round(length))
+    start = max(0, (count - length) // 2)
+    return slice(start, start + length)
 
 
 def _luma(frame: VideoFrame) -> np.ndarray | None:

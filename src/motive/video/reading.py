@@ -47,8 +47,7 @@ def probe(path: Path, max_pixels: int | None = None) -> Probe:
     Raises:
         BadClip: empty, no video, larger than `max_pixels`, one frame, truncated, damaged.
     """
-    with _opened(path, max_pixels) as (container, stream):
-        num_frames, duration = _count(container, stream)
+    num_frames, duration = _count(path, max_pixels)
     with _opened(path, max_pixels) as (container, stream):
         first = next(decoded(container, stream), None)
         if first is None:
@@ -93,14 +92,22 @@ def stream_frames(
     if resample == "stretch":
         moments = np.linspace(start, _last_moment(path, max_pixels, start, end), num_frames)
     with _frames_since(path, max_pixels, start) as (stream, frames):
-        pose, before = None, None
-        image = np.empty(0, np.uint8)
-        for frame in on_screen(frames, moments):
-            pose = pose or read_pose(frame, stream)
-            if frame is not before:
-                image = standardised(frame, pose, height, width, grey)
+        yield from _images(on_screen(frames, moments), stream, height, width, grey)
+
+
+def _images(
+    frames: Iterator[av.VideoFrame], stream: Any, height: int, width: int, grey: bool
+) -> Iterator[np.ndarray]:
+    """Each frame as a player shows it; one that stays on the screen is converted once."""
+    pose = None
+    before = None
+    image = np.empty(0, np.uint8)
+    for frame in frames:
+        pose = pose or read_pose(frame, stream)
+        if frame is not before:
+            image = standardised(frame, pose, height, width, grey)
             before = frame
-            yield image
+        yield image
 
 
 def stream_all(
@@ -108,7 +115,8 @@ def stream_all(
 ) -> Iterator[tuple[float, float, np.ndarray]]:
     """Yield of each frame of a file when it appears, when it ends, and itself as `stream_frames` shows it."""
     with _opened(path, max_pixels) as (container, stream):
-        pose, usual = None, 1 / float(stream.average_rate or 25)
+        usual = 1 / float(stream.average_rate or 25)
+        pose = None
         for shown in decoded(container, stream):
             pose = pose or read_pose(shown.frame, stream)
             image = standardised(shown.frame, pose, height, width)
@@ -166,40 +174,60 @@ def _why_closed(head: bytes, error: FFmpegError) -> str:
     return "truncated: its index is missing or broken" if is_video else "not a video"
 
 
-def _count(container: Any, stream: Any) -> tuple[int, float]:
+@dataclass
+class _Timeline:
+    """The frames of a stream that are shown: how many, from when to when, and how long the last one stays."""
+
+    num_frames: int = 0
+    first: float = float("inf")
+    last: float = float("-inf")
+    last_length: float = 0.0
+
+    def add(self, time: float, length: float) -> None:
+        self.num_frames += 1
+        self.first = min(self.first, time)
+        if time >= self.last:
+            self.last = time
+            self.last_length = length
+
+    @property
+    def duration(self) -> float:
+        span = self.last - self.first
+        return span + (self.last_length or span / (self.num_frames - 1))
+
+
+def _count(path: Path, max_pixels: int | None) -> tuple[int, float]:
     """Number of frames and seconds, from the packets' time stamps, undecoded."""
-    packets = num_frames = 0
-    first, last, last_length, reached = float("inf"), float("-inf"), 0.0, 0.0
-    for packet in read_packets(container):
-        time, length = seconds(packet), float((packet.duration or 0) * packet.time_base)
-        reached = max(reached, time + length)
-        if packet.stream_index != stream.index:
-            continue
-        packets += 1
-        if packet.is_discard:  # cut off by an edit list: stored, never shown
-            continue
-        num_frames, first = num_frames + 1, min(first, time)
-        if time >= last:
-            last, last_length = time, length
-    _check_whole(container, stream, packets, reached)
-    if num_frames < 2:
-        raise BadClip(f"{['no frame', 'one frame'][num_frames]}: nothing can move")
-    if last <= first:
+    with _opened(path, max_pixels) as (container, stream):
+        timeline = _Timeline()
+        num_packets = 0
+        end = 0.0  # of all streams
+        for packet in read_packets(container):
+            length = float((packet.duration or 0) * packet.time_base)
+            end = max(end, seconds(packet) + length)
+            if packet.stream_index == stream.index:
+                num_packets += 1
+                if not packet.is_discard:  # else cut off by an edit list: stored, never shown
+                    timeline.add(seconds(packet), length)
+        _check_whole(container, stream, num_packets, end)
+    if timeline.num_frames < 2:
+        raise BadClip(f"{['no frame', 'one frame'][timeline.num_frames]}: nothing can move")
+    if timeline.last <= timeline.first:
         raise BadClip("no time stamps: all frames are at one moment")
-    return num_frames, last - first + (last_length or (last - first) / (num_frames - 1))
+    return timeline.num_frames, timeline.duration
 
 
-def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> None:
+def _check_whole(container: Any, stream: Any, num_packets: int, end: float) -> None:
     """Compare what is there with what the header promised."""
     if "avi" in container.format.name:  # it counts a frame that stays on the screen as many: ask the time
-        packets = max(packets, round(reached * float(stream.average_rate or 0)))
-    if packets < 0.9 * stream.frames:
-        raise BadClip(f"truncated: {packets} of {stream.frames} frames")
+        num_packets = max(num_packets, round(end * float(stream.average_rate or 0)))
+    if num_packets < 0.9 * stream.frames:
+        raise BadClip(f"truncated: {num_packets} of {stream.frames} frames")
     keeps_length = container.format.name.startswith(KEEPS_LENGTH)
     promised = (container.duration or 0) / av.time_base if keeps_length else 0
-    reached -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
-    if reached < 0.9 * promised and promised - reached > 0.5:
-        raise BadClip(f"truncated: ends at {max(0.0, reached):.2f} s of {promised:.2f} s")
+    end -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
+    if end < 0.9 * promised and promised - end > 0.5:
+        raise BadClip(f"truncated: ends at {max(0.0, end):.2f} s of {promised:.2f} s")
 
 
 # ---- a part of a file
@@ -208,7 +236,8 @@ def _check_whole(container: Any, stream: Any, packets: int, reached: float) -> N
 @contextmanager
 def _frames_since(path: Path, max_pixels: int | None, moment: float) -> Iterator[tuple[Any, Iterator[Shown]]]:
     """The stream and its frames, as in the whole file, from a key frame at or before a moment on."""
-    for back in BACK if moment > TICK else ():
+    backs = BACK if moment > TICK else ()
+    for back in backs:
         with _opened(path, max_pixels) as (container, stream):
             frames = sought(container, stream, max(0.0, moment - back))
             first = next(frames, None)
@@ -222,12 +251,10 @@ def _frames_since(path: Path, max_pixels: int | None, moment: float) -> Iterator
 def _last_moment(path: Path, max_pixels: int | None, start: float, end: float | None) -> float:
     """When the last frame between two moments appears."""
     if start <= TICK:
-        with _opened(path, max_pixels) as (container, stream):
-            count, duration = _count(container, stream)
+        num_frames, duration = _count(path, max_pixels)
         if end is None or end >= duration - TICK:
-            return duration * (count - 1) / count
-    last, end = start, float("inf") if end is None else end - TICK
+            return duration * (num_frames - 1) / num_frames
+    limit = float("inf") if end is None else end - TICK
     with _frames_since(path, max_pixels, start) as (_, frames):
-        for shown in takewhile(lambda shown: shown.time < end, frames):
-            last = max(last, shown.time)
-    return last
+        times = (shown.time for shown in frames)
+        return max(chain([start], takewhile(lambda time: time < limit, times)))

@@ -1,7 +1,6 @@
 """Frames -> an H.264 video file; the same frames give the same bytes."""
 
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -29,7 +28,6 @@ def write_video(path: Path, frames: np.ndarray, fps: float, crf: int = 12) -> No
         stream.width = width
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(crf), **STABLE}
-        frames = np.ascontiguousarray(frames)
-        images = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
-        for image in chain(images, [None]):  # None: no more will come
-            container.mux(stream.encode(image))
+        for frame in np.ascontiguousarray(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))  # no more will come
