@@ -15,8 +15,6 @@ from motive.models.experts import Experts
 from motive.models.lora import add_lora, load_lora, save_lora
 from motive.stages import finetuning, latents, run_stage, sketches
 from motive.store.shards import locate, read_clip_tensors
-from testing.published_backbones import BACKBONES as PUBLISHED
-from testing.published_backbones import describe
 from testing.tiny import CHANNELS, small_params, write_masks, write_split
 from testing.tiny_backbones import BACKBONES, write_backbone
 
@@ -51,30 +49,6 @@ def text_of(path: str, *captions: str, max_tokens: int = TOKENS) -> torch.Tensor
 
 def noise(name: str, num_clips: int) -> torch.Tensor:
     return torch.randn(num_clips, *SHAPES[name], generator=torch.Generator().manual_seed(0))
-
-
-# ---- what is published
-
-
-@pytest.mark.parametrize(
-    ("backbone", "num_parameters", "strides", "channels", "frames", "multiple"),
-    [
-        (PUBLISHED[0], 1_418_996_800, (4, 8, 8), 16, 4, 16),
-        (PUBLISHED[1], 14_288_491_584, (4, 8, 8), 16, 4, 16),
-        (PUBLISHED[2], 4_999_787_712, (4, 16, 16), 48, 4, 32),
-        (PUBLISHED[3], 14_288_491_584, (4, 8, 8), 16, 4, 16),
-        (PUBLISHED[4], 1_923_385_472, (8, 32, 32), 128, 8, 32),
-    ],
-    ids=lambda value: getattr(value, "hub_id", None),
-)
-def test_the_published_config_has_the_published_size(
-    backbone, num_parameters, strides, channels, frames, multiple
-):
-    row = describe(backbone)
-    assert row["parameters"] == num_parameters
-    assert row["strides"] == strides
-    assert (row["channels"], row["frames"]) == (channels, frames)
-    assert row["sizes"] == (multiple, multiple)
 
 
 # ---- what fits it
@@ -197,18 +171,18 @@ def test_every_parameter_gets_a_gradient(name, path):
 
 
 @pytest.mark.parametrize(
-    ("sigma", "asked"), [(1.0, "transformer"), (0.875, "transformer"), (0.8749, "transformer_2")]
+    ("sigma", "expert"), [(1.0, "transformer"), (0.875, "transformer"), (0.8749, "transformer_2")]
 )
-def test_the_noise_level_chooses_the_expert_and_only_that_one_learns(models, sigma, asked):
+def test_the_noise_level_chooses_the_expert_and_only_that_one_learns(models, sigma, expert):
     path = str(models / "a14b")
     model: Any = backbones.load_transformer(path, "float32", "cpu")
     assert isinstance(model, Experts)
     z, text, level = noise("a14b", 1), text_of(path, CAPTION), torch.tensor([sigma])
     v = backbones.velocity(model, z, level, text)
-    torch.testing.assert_close(v, backbones.velocity(getattr(model, asked), z, level, text))
+    torch.testing.assert_close(v, backbones.velocity(getattr(model, expert), z, level, text))
     v.pow(2).mean().backward()
     learned = {key.split(".")[0] for key, p in model.named_parameters() if p.grad is not None}
-    assert learned == {asked}
+    assert learned == {expert}
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of torch, about its speed
@@ -223,7 +197,7 @@ def test_experts_compute_in_mixed_precision_too(models):
     torch.testing.assert_close(v, want, atol=0.05, rtol=0.05)
 
 
-# ---- number types, fine-tuning, samples
+# ---- dtypes, fine-tuning, samples
 
 
 @EVERY

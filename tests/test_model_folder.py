@@ -49,8 +49,8 @@ def test_one_changed_byte_in_the_middle_of_large_weights_is_another_model(tmp_pa
     changed = model_folder.fingerprint("model", "transformer")
     assert changed != before
     assert len(list(Path(".motive/work/digests").iterdir())) == 2
-    for known in Path(".motive/work/digests").iterdir():
-        known.write_text("x")  # it is remembered, and not read again
+    for file in Path(".motive/work/digests").iterdir():
+        file.write_text("x")  # it is remembered, and not read again
     assert model_folder.fingerprint("model", "transformer") not in (before, changed)
 
 
@@ -67,19 +67,19 @@ def test_a_second_expert_needs_to_know_where_it_begins(tmp_path):
             use(str(tmp_path))
 
 
-@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder", "tokenizer"])
-def test_a_part_without_its_files_or_with_torn_weights_is_named(tmp_path, part):
+@pytest.mark.parametrize("component", ["transformer", "vae", "text_encoder", "tokenizer"])
+def test_a_component_without_its_files_or_with_torn_weights_is_named(tmp_path, component):
     write_backbone("a14b", tmp_path)
     load = {
         "transformer": lambda: backbones.load_transformer(str(tmp_path), "float32", "cpu"),
         "vae": lambda: backbones.load_vae(str(tmp_path), "cpu"),
-    }.get(part, lambda: backbones.load_text_encoder(str(tmp_path), "float32", "cpu"))
-    for file in (tmp_path / part).glob("*.safetensors"):
+    }.get(component, lambda: backbones.load_text_encoder(str(tmp_path), "float32", "cpu"))
+    for file in (tmp_path / component).glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:100])
-        with pytest.raises(ValueError, match=f"{part} can't be loaded"):
+        with pytest.raises(ValueError, match=f"{component} can't be loaded"):
             load()
-    for file in (tmp_path / part).iterdir():
+    for file in (tmp_path / component).iterdir():
         if file.name != "config.json":
             file.unlink()
-    with pytest.raises(ValueError, match=f"{part} can't be loaded"):
+    with pytest.raises(ValueError, match=f"{component} can't be loaded"):
         load()

@@ -29,20 +29,21 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 @contextmanager
-def _loading(folder: Path, part: str) -> Iterator[None]:
-    """What diffusers and transformers say of a part that has no weights, or damaged ones, and where it is."""
+def _loading(folder: Path, component: str) -> Iterator[None]:
+    """What diffusers and transformers say of a component without weights, or with damaged ones, and where it
+    is."""
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"model.path: {folder / part} can't be loaded: {error}") from error
+        raise ValueError(f"model.path: {folder / component} can't be loaded: {error}") from error
 
 
-def _marked(part: Any, path: str) -> Any:
-    """The part, which knows from now on whose it is if its family is another package's."""
+def _marked(component: Any, path: str) -> Any:
+    """The component, which knows from now on whose it is if its family is another package's."""
     pipeline = foreign_pipeline(path)
     if pipeline:
-        setattr(part, MARK, pipeline)
-    return part
+        setattr(component, MARK, pipeline)
+    return component
 
 
 # ---- video <-> latent
@@ -60,7 +61,7 @@ def load_vae(path: str, device: str) -> Any:
 
 @torch.no_grad()
 def encode_video(vae: Any, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[Tensor, "C T h w"]:
-    """The mode of the VAE's posterior, normalised with the model's mean and deviation; on the CPU."""
+    """The mode of the VAE's posterior, normalised with the model's mean and std; on the CPU."""
     video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1
     mode = vae.encode(video.to(vae.dtype)).latent_dist.mode()[0].float()
     mean, std = _statistics(vae)
@@ -205,11 +206,7 @@ def generate(
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """One video of size (frames, height, width), the same for the same seed."""
     num_frames, height, width = size
-    time, space = family_of(pipeline).strides(pipeline.vae.config)
-    # Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many.
-    channels = pipeline.transformer.config.in_channels
-    shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    noise = _starting_noise(pipeline, size, seed)
     video = pipeline(
         prompt=prompt,
         num_frames=num_frames,
@@ -226,3 +223,12 @@ def generate(
             f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate"
         )
     return (np.asarray(video) * 255).round().astype(np.uint8)
+
+
+def _starting_noise(pipeline: Any, size: tuple[int, int, int], seed: int) -> Float[Tensor, "1 C T h w"]:
+    """Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many."""
+    time, space = family_of(pipeline).strides(pipeline.vae.config)
+    num_frames, height, width = size
+    channels = pipeline.transformer.config.in_channels
+    shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -18,7 +18,8 @@ class Experts(nn.Module):
 
     def __init__(self, transformer: nn.Module, transformer_2: nn.Module, boundary_ratio: float) -> None:
         super().__init__()
-        self.transformer, self.transformer_2 = transformer, transformer_2
+        self.transformer = transformer
+        self.transformer_2 = transformer_2
         self.boundary = boundary_ratio * NUM_TRAIN_TIMESTEPS
 
     def forward(
@@ -29,11 +30,12 @@ class Experts(nn.Module):
         return_dict: bool = False,
     ) -> tuple[Float[Tensor, "B C T h w"]]:
         """As one transformer is called; timestep is 1000*sigma."""
-        velocity, noisy = torch.empty_like(noised), timestep >= self.boundary
+        velocity = torch.empty_like(noised)
+        noisy = timestep >= self.boundary
         for expert, rows in ((self.transformer, noisy), (self.transformer_2, ~noisy)):
             if rows.any():
-                (part,) = expert(noised[rows], timestep[rows], text[rows], return_dict=False)
-                velocity[rows] = part.type_as(velocity)  # it is of a lower precision under autocast
+                (predicted,) = expert(noised[rows], timestep[rows], text[rows], return_dict=False)
+                velocity[rows] = predicted.type_as(velocity)  # it is of a lower precision under autocast
         return (velocity,)
 
     def enable_gradient_checkpointing(self) -> None:

@@ -1,7 +1,8 @@
 """The families of video models: Wan and LTX, and those that other packages bring.
 
-A family is named after its pipeline in diffusers. Of ours the classes of the parts say whose they are; a
-part of another package's is marked with the pipeline when it is loaded, as families share text encoders.
+A family is named after its pipeline in diffusers. Of ours the classes of the components say whose they
+are; a component of another package's is marked with the pipeline when it is loaded, as families share text
+encoders.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -28,7 +29,7 @@ class Backbone(Protocol):
         ...
 
     def statistics(self, vae: Any) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
-        """Mean and deviation of its latents: the transformer knows them normalised."""
+        """Mean and std of its latents: the transformer knows them normalised."""
         ...
 
     def decode(self, vae: Any, z: Float[Tensor, "1 C T h w"]) -> Float[Tensor, "1 3 F H W"]:
@@ -69,7 +70,7 @@ FAMILIES: dict[str, Backbone] = {
 }
 
 
-MARK = "motive_pipeline"  # on parts of families that are not ours
+MARK = "motive_pipeline"  # on components of families that are not ours
 
 
 def register_backbone(pipeline: str, family: Backbone, version: str) -> None:
@@ -100,8 +101,8 @@ def family_named(pipeline: str) -> Backbone | None:
     return other.load() if other else FAMILIES.get(pipeline)
 
 
-def family_of(part: Any) -> Backbone:
-    """Whose a loaded part is, however it is wrapped: two experts, spread over processes, compiled."""
-    inside = part.modules() if isinstance(part, nn.Module) else [part]
-    names = (vars(module).get(MARK, type(module).__name__) for module in inside)
-    return next(family for name in names if (family := family_named(name)))
+def family_of(component: Any) -> Backbone:
+    """Whose a loaded component is, however it is wrapped: two experts, spread over processes, compiled."""
+    modules = component.modules() if isinstance(component, nn.Module) else [component]
+    names = (vars(module).get(MARK, type(module).__name__) for module in modules)
+    return next(filter(None, map(family_named, names)))

@@ -31,23 +31,23 @@ def local_folder(path: str) -> Path:
 
 
 def fingerprint(path: str, *names: str) -> str:
-    """A hash of every byte of these parts of a model.
+    """A hash of every byte of these components of a model, by the names of their folders.
 
     A second expert belongs to the transformer, and so does where it begins.
 
     Raises:
-        ValueError: a part is missing.
+        ValueError: one is missing.
     """
     lines = [foreign_origin(path)]  # empty for ours
     if NAMES[0] in names and (local_folder(path) / NAMES[1]).is_dir():
         names = (*names, NAMES[1])
         lines.append(f"boundary_ratio {boundary_ratio(path)}")
-    for part in names:
-        folder = local_folder(path) / part
+    for name in names:
+        folder = local_folder(path) / name
         if not folder.is_dir():
             raise ValueError(f"model.path: {path} is not a diffusers folder: {folder} is missing")
-        for file in sorted(file for file in folder.iterdir() if file.is_file()):
-            lines.append(f"{part}/{file.name} {file_digest(file)}\n")
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        lines += [f"{name}/{file.name} {file_digest(file)}\n" for file in files]
     return text_digest("".join(lines))
 
 
@@ -77,7 +77,8 @@ def boundary_ratio(path: str) -> float:
     Raises:
         ValueError: model_index.json does not say.
     """
-    if (ratio := read_index(path).get("boundary_ratio")) is None:
+    ratio = read_index(path).get("boundary_ratio")
+    if ratio is None:
         raise ValueError(
             f"model.path: {path} has {NAMES[1]}/, but its model_index.json no boundary_ratio: add the noise "
             "level from which on the first transformer is used, e.g. 0.875"
@@ -115,15 +116,22 @@ def latent_shape(path: str, num_frames: int, height: int, width: int) -> tuple[i
     """
     family = family_named(read_index(path)["_class_name"])
     assert family is not None, "read_index refuses the others"
-    time, space = read_strides(path)
-    configs = _json(path, "vae/config.json"), _json(path, "transformer/config.json")
-    channels, frames, *multiples = family.fitting(*configs, (time, space))
+    strides = read_strides(path)
+    vae = _json(path, "vae/config.json")
+    channels, *multiples = family.fitting(vae, _json(path, "transformer/config.json"), strides)
+    _check_fit(path, num_frames, {"height": height, "width": width}, multiples)
+    time, space = strides
+    return channels, 1 + (num_frames - 1) // time, height // space, width // space
+
+
+def _check_fit(path: str, num_frames: int, sides: dict[str, int], multiples: list[int]) -> None:
+    """Refuse what the model does not take; `multiples`: of frames, less the first, and of both sides."""
+    frames = multiples[0]
     if (num_frames - 1) % frames:
         better = max(num_frames // frames, 1) * frames + 1
         raise ValueError(
             f"clips.num_frames: {num_frames} does not fit {path}; use {frames}n+1, e.g. {better}"
         )
-    for name, size, multiple in zip(("height", "width"), (height, width), multiples, strict=True):
-        if size % multiple:
-            raise ValueError(f"clips.{name}: {size} does not fit {path}; use a multiple of {multiple}")
-    return channels, 1 + (num_frames - 1) // time, height // space, width // space
+    for name, multiple in zip(sides, multiples[1:], strict=True):
+        if sides[name] % multiple:
+            raise ValueError(f"clips.{name}: {sides[name]} does not fit {path}; use a multiple of {multiple}")

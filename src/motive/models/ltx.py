@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
 
-TIME, SPACE = 8, 32  # frames and pixels that a latent position spans, in all its versions
+TIME = 8  # frames that a latent position spans, in all versions ...
+SPACE = 32  # ... and pixels
 
 
 def strides(vae: Any) -> tuple[int, int]:
@@ -34,9 +35,9 @@ def statistics(vae: Any) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
 
 
 def decode(vae: Any, z: Float[Tensor, "1 C T h w"]) -> Float[Tensor, "1 3 F H W"]:
-    """From 0.9.1 on the decoder can remove noise too, and is told that there is none."""
-    told = torch.zeros(1, device=z.device, dtype=z.dtype) if vae.config.timestep_conditioning else None
-    return vae.decode(z, told).sample
+    """From 0.9.1 on the decoder can remove noise too; timestep 0: there is none."""
+    timestep = torch.zeros(1, device=z.device, dtype=z.dtype) if vae.config.timestep_conditioning else None
+    return vae.decode(z, timestep).sample
 
 
 def encode_text(tokenizer: Any, encoder: Any, caption: str, max_tokens: int) -> Float[Tensor, "S E"]:
@@ -57,19 +58,18 @@ def velocity(
 ) -> Float[Tensor, "B C T h w"]:
     """A token is a latent position, placed in seconds and pixels; a text's padding (zeros) is not seen."""
     dtype = next(p.dtype for name, p in transformer.named_parameters() if name.endswith("proj_in.weight"))
-    num_frames, height, width = noised.shape[2:]
     tokens = transformer(
         packed(noised).to(dtype),
         text.to(dtype),
         timestep=sigma * NUM_TRAIN_TIMESTEPS,
         encoder_attention_mask=text.ne(0).any(2),
-        num_frames=num_frames,
-        height=height,
-        width=width,
+        num_frames=noised.shape[2],
+        height=noised.shape[3],
+        width=noised.shape[4],
         rope_interpolation_scale=(TIME / fps, SPACE, SPACE),
         return_dict=False,
     )[0]
-    return tokens.transpose(1, 2).unflatten(2, (num_frames, height, width))
+    return tokens.transpose(1, 2).unflatten(2, noised.shape[2:])
 
 
 def packed(latent: Float[Tensor, "B C T h w"]) -> Float[Tensor, "B T*h*w C"]:

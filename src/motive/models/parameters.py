@@ -24,17 +24,17 @@ def choose_parameters(transformer: Any, which: str, seed: int) -> None:
         ValueError: there are none, or the expression can't be read.
     """
     if which == "lora":
-        return add_lora(transformer, LORA_RANK, seed)
+        add_lora(transformer, LORA_RANK, seed)
+        return
     try:
         wanted = re.compile(NAMES.get(which, which))
     except re.error as error:
         raise ValueError(f"sketches.parameters: {which!r} is no regular expression: {error}") from None
-    names = [name for name, _ in transformer.named_parameters()]
-    if not any(map(wanted.search, names)):
-        some = ", ".join(names[:: max(1, len(names) // 4)][:4])
+    parameters = dict(transformer.named_parameters())
+    if not any(map(wanted.search, parameters)):
+        some = ", ".join(list(parameters)[:: max(1, len(parameters) // 4)][:4])
         raise ValueError(
-            f"sketches.parameters: {which!r} finds none of the {len(names)} parameters: {some} ..."
+            f"sketches.parameters: {which!r} finds none of the {len(parameters)} parameters: {some} ..."
         )
-    for name, parameter in transformer.named_parameters():
+    for name, parameter in parameters.items():
         parameter.requires_grad_(bool(wanted.search(name)))
-    return None

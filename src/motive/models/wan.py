@@ -19,7 +19,8 @@ def fitting(
     vae: dict[str, Any], transformer: dict[str, Any], strides: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """Left alone, diffusers drops frames and crops in silence."""
-    (time, space), (_, patch_h, patch_w) = strides, transformer["patch_size"]
+    time, space = strides
+    _, patch_h, patch_w = transformer["patch_size"]
     # The VAE takes the first frame, then four at a time, whatever its stride; WanPipeline asks for 16 pixels.
     frames = math.lcm(time, 4)
     return vae["z_dim"], frames, math.lcm(space * patch_h, 16), math.lcm(space * patch_w, 16)
@@ -40,8 +41,8 @@ def encode_text(tokenizer: Any, encoder: Any, caption: str, max_tokens: int) -> 
     from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
     tokens = tokenizer(prompt_clean(caption), max_length=max_tokens, truncation=True, return_tensors="pt")
-    ids, mask = tokens.input_ids.to(encoder.device), tokens.attention_mask.to(encoder.device)
-    return encoder(ids, mask).last_hidden_state[0]
+    attended = tokens.attention_mask.to(encoder.device)
+    return encoder(tokens.input_ids.to(encoder.device), attended).last_hidden_state[0]
 
 
 def velocity(
