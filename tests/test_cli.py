@@ -10,9 +10,10 @@ import pytest
 import typer
 from typer.main import get_command
 
+from motive.allowed import explain
 from motive.cli import SPLIT_STAGES, STAGES, app
 from motive.options import DEVICE_KEYS, DTYPE_KEYS, Settings, load
-from motive.params import explain, load_params
+from motive.params import load_params
 from testing.commands import motive
 
 ROOT = Path(__file__).parents[1]

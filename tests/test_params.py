@@ -7,10 +7,12 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from motive.params import explain, load_params
+from motive.allowed import RENAMED, explain
+from motive.params import load_params
 
 ROOT = Path(__file__).parents[1]
-SHIPPED, PAPER = ROOT / "params.yaml", ROOT / "profiles" / "paper.yaml"
+SHIPPED = ROOT / "params.yaml"
+PAPER = ROOT / "profiles" / "paper.yaml"
 NOTHING = object()
 
 
@@ -76,7 +78,7 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "complaint"),
     [
         (
             "curation.strategy",
@@ -116,17 +118,17 @@ def test_every_departure_of_the_shipped_parameters_is_named_beside_the_papers():
         ("optical_flow.device", "gpu", "is 'gpu': allowed: cpu | cuda | cuda:N"),
     ],
 )
-def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(tmp_path, key, value, said):
+def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(tmp_path, key, value, complaint):
     with pytest.raises(ValueError) as error:
         loaded_with(tmp_path, key, value)
     message = str(error.value)
-    assert said in message
+    assert complaint in message
     assert key in message
     assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "complaint"),
     [
         ({"tracker": "raft"}, "optical_flow.weights is empty: tracker raft needs them"),
         ({"tracker": "alltracker"}, "optical_flow.weights is empty: tracker alltracker needs them"),
@@ -140,18 +142,18 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(tmp_path, key,
         ),
     ],
 )
-def test_a_tracker_that_lacks_something_is_told_so(tmp_path, changed, said):
+def test_a_tracker_that_lacks_something_is_told_so(tmp_path, changed, complaint):
     section = YAML(typ="safe").load(SHIPPED)["optical_flow"] | changed
     with pytest.raises(ValueError) as error:
         loaded_with(tmp_path, "optical_flow", section)
-    assert said in str(error.value)
+    assert complaint in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_password_is_refused_and_not_repeated(tmp_path):
-    with pytest.raises(ValueError, match=r"record\.uri has a user or a password") as told:
+    with pytest.raises(ValueError, match=r"record\.uri has a user or a password") as error:
         loaded_with(tmp_path, "record.uri", "http://bob:s3cret@127.0.0.1:5000")
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(error.value)
     assert loaded_with(tmp_path, "record.uri", "http://127.0.0.1:5000/@bob").record.uri.endswith("@bob")
 
 
@@ -199,7 +201,8 @@ def test_parameters_can_not_be_changed():
 
 
 def test_a_section_that_was_renamed_is_named_by_its_new_name(tmp_path):
-    old = (ROOT / "params.yaml").read_text().replace("\nrecord:", "\ntrack:")
-    (tmp_path / "params.yaml").write_text(old)
-    with pytest.raises(ValueError, match="track is called record now"):
+    ((old, new),) = RENAMED.items()
+    text = SHIPPED.read_text().replace(f"\n{new}:", f"\n{old}:")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"{old} is called {new} now"):
         load_params(tmp_path / "params.yaml")

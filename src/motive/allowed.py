@@ -1,7 +1,7 @@
 """What a field of a pydantic model takes, in words: for the table of `motive params` and for errors."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -59,6 +59,28 @@ def _limits(metadata: list[Any]) -> list[str]:
     return limits
 
 
+# ---- the table of `motive params`
+
+
+class Row(NamedTuple):
+    """One key of params.yaml, explained."""
+
+    key: str
+    allowed: str
+    value: Any
+    meaning: str
+
+
+def explain(params: BaseModel, prefix: str = "") -> Iterator[Row]:
+    """Yield a row for each key, in the order of params.yaml."""
+    for name, field in type(params).model_fields.items():
+        value = getattr(params, name)
+        if isinstance(value, BaseModel):
+            yield from explain(value, f"{prefix}{name}.")
+        else:
+            yield Row(f"{prefix}{name}", allowed(field), value, field.description or "")
+
+
 # ---- errors
 
 
@@ -66,14 +88,10 @@ def wrong_key(error: ErrorDetails, model: type[BaseModel]) -> str:
     """One error of pydantic's, as `key is value: what is allowed`."""
     keys = [str(key) for key in error["loc"] if key != "[key]"]
     where = ".".join(keys)
-    given = error["input"]
     if where in RENAMED:
         return f"{where} is called {RENAMED[where]} now: rename it"
     if error["type"] == "extra_forbidden":
-        names = list(_section(keys[:-1], model).model_fields)
-        near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(names)}"
-        return f"{where} is unknown: {hint}"
+        return f"{where} is unknown: {_hint(keys, model)}"
     if error["type"] == "missing":
         return f"{where} is missing: {allowed(_field(keys, model))}"
     if not keys:
@@ -82,8 +100,16 @@ def wrong_key(error: ErrorDetails, model: type[BaseModel]) -> str:
             error["msg"].removeprefix("Value error, ") if ours else "has no keys: see params.yaml as it ships"
         )
     wanted = allowed(_field(keys, model))
-    near = difflib.get_close_matches(str(given), wanted.split(" | "), n=1)
-    return f"{where} is {given!r}: allowed: {wanted}" + (f" (did you mean {near[0]}?)" if near else "")
+    near = difflib.get_close_matches(str(error["input"]), wanted.split(" | "), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{where} is {error['input']!r}: allowed: {wanted}{hint}"
+
+
+def _hint(keys: list[str], model: type[BaseModel]) -> str:
+    """What may have been meant by a key that there is not."""
+    names = list(_section(keys[:-1], model).model_fields)
+    near = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
+    return f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"known: {', '.join(names)}"
 
 
 def _section(keys: list[str], model: type[BaseModel]) -> type[BaseModel]:

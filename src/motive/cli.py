@@ -310,7 +310,7 @@ def params(
     if path:
         context.obj.params = path
     loaded = load(context)
-    from motive.params import explain
+    from motive.allowed import explain
 
     rows = ((row.key, row.value, row.meaning, row.allowed) for row in explain(loaded))
     print_table(["key", "value", "meaning", "allowed"], rows, title=str(context.obj.params))

@@ -3,13 +3,13 @@
 No key has a default here: its value stands in params.yaml and nowhere else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from motive.allowed import OneOf, Words, allowed, wrong_key
+from motive.allowed import OneOf, Words, wrong_key
 from motive.extensions import extension_names
 
 Count = Annotated[int, Field(ge=1)]
@@ -93,7 +93,7 @@ TrackerName = Annotated[str, AfterValidator(_known_tracker), OneOf(tracker_names
 class OpticalFlow(Section):
     tracker: TrackerName = Field(description="what follows the pixels")
     reference: Literal["adjacent", "first"] = Field(description="a vector's start: the frame before, frame 0")
-    check: bool = Field(description="adjacent: track back too, for confidence; costs double")
+    check: bool = Field(description="adjacent: compute the way back too, for confidence; costs double")
     preset: Literal["ultrafast", "fast", "medium"] = Field(description="for dis: speed against accuracy")
     weights: str = Field(description="for raft, alltracker: a file, or owner/name/file on the hub")
     repository: str = Field(description="for alltracker: a clone of its code that you trust")
@@ -235,8 +235,10 @@ class Params(Section):
         self._sizes_fit()
         self._tracker_has_all()
         if "@" in self.record.uri.partition("//")[2].partition("/")[0]:
-            where = "leave it empty and set MLFLOW_TRACKING_URI in the environment"
-            raise ValueError(f"record.uri has a user or a password in it, which MLflow would record: {where}")
+            raise ValueError(
+                "record.uri has a user or a password in it, which MLflow would record: "
+                "leave it empty and set MLFLOW_TRACKING_URI in the environment"
+            )
         return self
 
     def _sizes_fit(self) -> None:
@@ -279,14 +281,16 @@ def load_params(path: Path = Path("params.yaml"), changes: Mapping[str, Any] = {
             _change(values, key.split("."), value)
         return Params.model_validate(values)
     except ValidationError as error:
-        details = error.errors()
-        inner = {detail["loc"][:-1] for detail in details}  # a list is not wrong beside its items
-        lines = [
-            f"{path}: {wrong_key(detail, Params)}"
-            for detail in details
-            if not detail["loc"] or detail["loc"] not in inner
-        ]
-        raise ValueError("\n".join(lines)) from None
+        raise ValueError("\n".join(f"{path}: {line}" for line in _wrong_keys(error))) from None
+
+
+def _wrong_keys(error: ValidationError) -> list[str]:
+    """A line for each; a list is not wrong beside its items."""
+    details = error.errors()
+    lists = {detail["loc"][:-1] for detail in details}
+    return [
+        wrong_key(detail, Params) for detail in details if not detail["loc"] or detail["loc"] not in lists
+    ]
 
 
 def _change(values: Any, keys: list[str], value: Any) -> None:
@@ -304,25 +308,3 @@ def _read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from None
-
-
-# ---- what is allowed, for errors and for the table of `motive params`
-
-
-class Row(NamedTuple):
-    """One key of params.yaml, explained."""
-
-    key: str
-    allowed: str
-    value: Any
-    meaning: str
-
-
-def explain(params: Section, prefix: str = "") -> Iterator[Row]:
-    """Yield a row for each key, in the order of params.yaml."""
-    for name, field in type(params).model_fields.items():
-        value = getattr(params, name)
-        if isinstance(value, Section):
-            yield from explain(value, f"{prefix}{name}.")
-        else:
-            yield Row(f"{prefix}{name}", allowed(field), value, field.description or "")
