@@ -25,4 +25,9 @@ for name in (
     os.environ.pop(name, None)
 
 # After the above: they load what asks for threads.
-pytest_plugins = ("testing.model_project", "testing.recorded_project")
+pytest_plugins = (
+    "testing.flow_project",
+    "testing.model_project",
+    "testing.recorded_project",
+    "testing.small_clips",
+)

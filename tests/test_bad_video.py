@@ -7,24 +7,18 @@ import numpy as np
 import pytest
 
 from motive.video.reading import BadClip, probe, read_frames
-from testing.made_clips import SIZE, encode, mux_silence
+from testing.made_clips import encode, mux_silence
 from testing.real_clips import real_clip
 
 
-@pytest.fixture(scope="session")
-def bikes() -> np.ndarray:
-    """Two seconds of a real clip, 24 frames, small."""
-    return read_frames(real_clip("bikes.mp4"), 24, 12.0, *SIZE, "window")
-
-
-def reason(path: Path, **how) -> str:
+def reason(path: Path, **options) -> str:
     with pytest.raises(BadClip) as error:
-        probe(path, **how)
+        probe(path, **options)
     return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "complaint"),
     [
         (b"", "zero bytes"),
         (b"this is no video\n" * 100, "not a video"),
@@ -36,10 +30,10 @@ def reason(path: Path, **how) -> str:
     ],
     ids=["empty", "text", "png", "hls", "concat", "dash", "zeros"],
 )
-def test_what_is_no_video_is_refused(tmp_path, content, said):
+def test_what_is_no_video_is_refused(tmp_path, content, complaint):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    assert reason(path) == said
+    assert reason(path) == complaint
 
 
 def test_one_frame_is_no_clip(tmp_path, bikes):
@@ -67,8 +61,8 @@ def test_a_truncated_clip_is_refused(tmp_path, name, share):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
 def test_a_clip_truncated_behind_its_index_is_refused(tmp_path, bikes, suffix):
-    how = {"webm": {"codec": "libvpx-vp9"}, "mp4": {"options": {"movflags": "+faststart"}}}.get(suffix, {})
-    path = encode(tmp_path / f"clip.{suffix}", bikes, **how)
+    settings = {"webm": {"codec": "libvpx-vp9"}, "mp4": {"options": {"movflags": "+faststart"}}}
+    path = encode(tmp_path / f"clip.{suffix}", bikes, **settings.get(suffix, {}))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert reason(path).startswith(("truncated", "damaged"))
 
@@ -92,8 +86,8 @@ def test_an_absurd_size_is_refused_before_it_is_decoded(tmp_path):
     path = encode(
         tmp_path / "large.mp4", np.zeros((4, 1080, 1920, 3), np.uint8), options={"preset": "ultrafast"}
     )
-    said = "absurd size: 1080 x 1920 pixels, clips.max_pixels is 1000000"
-    assert reason(path, max_pixels=1_000_000) == said
+    complaint = "absurd size: 1080 x 1920 pixels, clips.max_pixels is 1000000"
+    assert reason(path, max_pixels=1_000_000) == complaint
     with pytest.raises(BadClip, match="absurd size"):
         read_frames(path, 2, 8.0, 8, 8, "window", max_pixels=1_000_000)
     assert probe(path, max_pixels=1920 * 1088).height == 1080

@@ -1,11 +1,9 @@
-"""Optical flow and masks as stages: real videos in, shards, tables and a picture out."""
+"""Optical flow and masks as stages: real videos in, shards, tables and an image out."""
 
 import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,89 +12,12 @@ import pytest
 import torch
 
 from motive.checks import STATS, CheckFailed
-from motive.clips.table import COLUMNS, clip_id, write_clips
-from motive.images.motion import Panel, colour_wheel, heat_overlay, motion_sheet
-from motive.images.png import write_png
-from motive.params import Params, load_params
-from motive.show import show
 from motive.stages import masks, optical_flow, run_stage
-from motive.store import shards, work
+from motive.store import work
 from motive.store.layout import work_folder
-from motive.video.writing import write_video
-from toyworld import Clip, draw_clip, sample_scene
+from testing.flow_project import FLOW, KINDS, MASKS, drawn, run, settings, tensors, use
 
-REPOSITORY = Path(__file__).parent.parent
-KINDS = ("static", "free_fall", "slide", "roll", "bounce", "float")
-FLOW, MASKS = Path("data/pool/optical_flow"), Path("data/pool/masks")
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    for kind in (*KINDS, "camera_pan"):
-        write_video(folder / f"{kind}.mp4", drawn(kind).frames, 12.0)
-    (folder / "broken.mp4").write_bytes((folder / "roll.mp4").read_bytes()[:900])
-    return folder
-
-
-def drawn(kind: str) -> Clip:
-    return draw_clip(sample_scene(np.random.default_rng(1), kind), 17, 12.0)
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    strides = {"scale_factor_temporal": 4, "scale_factor_spatial": 8}
-    Path("model/vae").mkdir(parents=True)
-    Path("model/vae/config.json").write_text(json.dumps(strides))
-    return tmp_path
-
-
-def settings(**changed: object) -> Params:
-    """params.yaml as shipped, but two clips a shard, one worker, and what is changed: section_key=value."""
-    values: dict[str, Any] = load_params(REPOSITORY / "params.yaml").model_dump()
-    values["clips"] |= {"num_frames": 17, "fps": 12.0}
-    values |= {"workers": 1, "shards": {"size": 2}}
-    values["model"]["path"] = "model"
-    for name, value in changed.items():
-        section, _, key = name.partition("__")
-        values = values | ({section: values[section] | {key: value}} if key else {section: value})
-    return Params.model_validate(values)
-
-
-def use(videos: Path, *kinds: str) -> dict[str, str]:
-    """Write the clip table of these videos; kind -> clip_id."""
-    rows = []
-    for kind in kinds:
-        sha256 = hashlib.sha256((videos / f"{kind}.mp4").read_bytes()).hexdigest()
-        rows.append(
-            (
-                clip_id(sha256, kind),
-                f"{kind}.mp4",
-                str(videos),
-                kind,
-                "",
-                17,
-                64,
-                64,
-                12.0,
-                17 / 12,
-                0.0,
-                17 / 12,
-                sha256,
-            )
-        )
-    write_clips("pool", pd.DataFrame(rows, columns=list(COLUMNS)))
-    return {row[3]: row[0] for row in rows}
-
-
-def run(params: Params) -> None:
-    run_stage(optical_flow, params, "pool")
-    run_stage(masks, params, "pool")
-
-
-def tensors(folder: Path) -> dict[str, shards.Tensors]:
-    return {name: clip for path in shards.shard_paths(folder) for name, clip in shards.read_shard(path)}
+pytestmark = pytest.mark.usefixtures("flow_project")
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -106,7 +27,8 @@ def digests(folder: Path) -> dict[str, str]:
 def test_both_stages_write_what_the_contract_says(videos: Path) -> None:
     ids = use(videos, *KINDS)
     run(settings())
-    flows, weights = tensors(FLOW), tensors(MASKS)
+    flows = tensors(FLOW)
+    weights = tensors(MASKS)
     assert list(flows) == list(weights) == sorted(ids.values())
     for flow, mask in zip(flows.values(), weights.values(), strict=True):
         assert (flow["flow"].shape, flow["flow"].dtype) == ((17, 2, 16, 16), torch.float16)
@@ -230,7 +152,8 @@ def test_a_clip_that_only_the_camera_moves_is_labelled_and_has_no_mask(videos: P
     assert stats[ids["slide"]]["camera"] == "static"
     assert stats[pan]["motion"] > 3 > stats[pan]["own_motion"]
     assert stats[pan]["still"]
-    removed, flow = tensors(MASKS), tensors(FLOW)
+    removed = tensors(MASKS)
+    flow = tensors(FLOW)
     assert not removed[pan]["mask"].any()
     assert torch.equal(flow[ids["slide"]]["residual"], flow[ids["slide"]]["flow"])
     assert flow[pan]["residual"].float().norm() < 0.3 * flow[pan]["flow"].float().norm()
@@ -249,31 +172,6 @@ def test_confidence_weighs_the_mask(videos: Path) -> None:
     weighed = tensors(MASKS)[ids["slide"]]["mask"].float()
     run_stage(masks, settings(**checked, masks__confidence=False), "pool")
     assert weighed.sum() < 0.98 * tensors(MASKS)[ids["slide"]]["mask"].float().sum()
-
-
-def test_one_clip_is_shown_by_its_id_or_its_name(videos: Path) -> None:
-    ids = use(videos, "camera_pan", "slide")
-    run(settings())
-    facts, picture = show("slide.mp4", settings(), None)
-    assert facts["clip_id"] == ids["slide"]
-    assert (facts["split"], facts["motion_kind"], facts["camera"]) == ("pool", "object", "static")
-    assert facts["motion_px_per_second"] > 3
-    sheet = cv2.imread(str(picture))
-    assert sheet is not None
-    assert sheet.shape[0] > 4 * 120, "frames, optical flow, the same without the camera, mask"
-    assert show(ids["camera_pan"][:8], settings(), Path("pan.png"))[0]["motion_kind"] == "camera"
-    assert Path("pan.png").is_file()
-    with pytest.raises(ValueError, match="no clip 'nothing' in pool: give a clip_id or a file name"):
-        show("nothing", settings(), None)
-    with pytest.raises(ValueError, match="2 clips are called ''"):
-        show("", settings(), None)
-
-
-def test_a_clip_without_a_mask_is_not_shown(videos: Path) -> None:
-    use(videos, "broken", "slide")
-    run(settings())
-    with pytest.raises(ValueError, match=r"has no mask: see data/pool/masks/failures\.parquet"):
-        show("broken.mp4", settings(), None)
 
 
 def test_a_recipe_knows_what_it_was_made_from() -> None:
@@ -333,50 +231,12 @@ def test_flow_that_is_not_finite_stops_the_stage(videos: Path) -> None:
         run_stage(optical_flow, settings(), "pool")
 
 
-# ---- pictures
-
-
 def test_the_overlay_shows_eight_clips_and_is_always_the_same(videos: Path) -> None:
     use(videos, *KINDS)
     run(settings())
     first = (MASKS / "overlay.png").read_bytes()
-    picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    assert picture.shape[0] > 3 * 3 * 120, "three rows of clips, each of three strips"
+    image = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape[0] > 3 * 3 * 120, "three rows of clips, each of three strips"
     run_stage(masks, settings(), "pool")
     assert (MASKS / "overlay.png").read_bytes() == first
-
-
-def test_the_colour_wheel_shows_direction_and_strength() -> None:
-    flow = np.zeros((1, 2, 1, 4), np.float32)
-    flow[0, 0, 0] = [0, 2, -2, 4]
-    still, right, left, faster = colour_wheel(flow, 2.0)[0, 0].tolist()
-    assert still == [255, 255, 255]
-    assert right == faster == [255, 0, 0]
-    assert left == [0, 255, 255]
-
-
-def test_heat_leaves_unweighted_frames_grey_and_follows_the_latent_frames() -> None:
-    frames = np.full((5, 16, 16, 3), (200, 40, 40), np.uint8)
-    mask = np.zeros((2, 2, 2))
-    mask[1] = 1
-    heat = heat_overlay(frames, mask, 4)
-    assert np.ptp(heat[0].reshape(-1, 3), axis=1).max() == 0
-    assert np.ptp(heat[1:].reshape(-1, 3), axis=1).min() > 50
-    np.testing.assert_array_equal(heat[1], heat[4])
-
-
-@pytest.mark.parametrize(
-    ("num_clips", "size"), [(0, (64, 64)), (1, (64, 64)), (3, (48, 80)), (2, (480, 832))]
-)
-def test_a_sheet_takes_any_number_and_size(num_clips: int, size: tuple[int, int], tmp_path: Path) -> None:
-    frames = np.zeros((5, *size, 3), np.uint8)
-    flow = np.zeros((5, 2, size[0] // 8, size[1] // 8))
-    panel = Panel(
-        "a very long caption " * 20, "1.0 px/s", frames, flow, flow, np.zeros((2, size[0] // 8, size[1] // 8))
-    )
-    write_png(tmp_path / "sheet.png", motion_sheet([panel] * num_clips, 12.0, 4))
-    sheet = cv2.imread(str(tmp_path / "sheet.png"))
-    assert sheet is not None
-    assert max(sheet.shape) < 3000
-    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == ["sheet.png"]

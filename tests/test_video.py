@@ -1,35 +1,24 @@
-"""Laws of reading video: the frame on the screen at its moment, as a player shows it, in any format."""
+"""Laws of video files: the frame on the screen at its moment, in any format; what is written is read."""
 
 import gc
-import itertools
-import struct
 import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
-from motive.video import decoding
-from motive.video import reading as video
-from motive.video.frames import evenly_spaced, to_grey
-from motive.video.reading import probe, read_frames, stream_all
+from motive.video.frames import to_grey
+from motive.video.reading import probe, read_frames
 from motive.video.writing import write_video
 from testing.made_clips import SIZE, difference, encode, remux
 from testing.real_clips import CLIPS, real_clip
 
 
-@pytest.fixture(scope="session")
-def bikes() -> np.ndarray:
-    """Two seconds of a real clip, 24 frames, small."""
-    return read_frames(real_clip("bikes.mp4"), 24, 12.0, *SIZE, "window")
-
-
 def all_frames(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Every frame's moment and picture, read in the plainest way."""
+    """Every frame's moment and image, read in the plainest way."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
         moments = np.array([frame.time for frame in frames], float)
@@ -41,12 +30,12 @@ def all_frames(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "globe.avi", "city.mpg"])
 def test_a_frame_is_the_one_on_the_screen_at_its_moment(name):
-    moments, pictures = all_frames(real_clip(name))
-    height, width = pictures[0].shape[:2]
+    moments, images = all_frames(real_clip(name))
+    height, width = images[0].shape[:2]
     frames = read_frames(real_clip(name), 30, 11.0, height, width, "window")
     for k, frame in enumerate(frames):
         on_screen = np.flatnonzero(moments <= k / 11 + 1e-3)[-1]
-        assert np.array_equal(frame, pictures[on_screen]), k
+        assert np.array_equal(frame, images[on_screen]), k
 
 
 @pytest.mark.parametrize(
@@ -169,86 +158,7 @@ def test_stretch_goes_from_the_first_frame_to_the_last(tmp_path, bikes):
     assert np.array_equal(doubled, bikes[np.arange(47) // 2])
 
 
-# ---- as a player shows it
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mov"])
-@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3), (0, 0)])
-def test_rotation_is_applied(tmp_path, bikes, suffix, degrees, turns):
-    upright = encode(tmp_path / f"upright.{suffix}", bikes, options={"crf": "5"})
-    turned = encode(tmp_path / f"turned.{suffix}", bikes, rotation=degrees, options={"crf": "5"})
-    height, width = SIZE[:: -1 if turns % 2 else 1]
-    assert (probe(turned).height, probe(turned).width) == (height, width)
-    expected = np.rot90(
-        read_frames(upright, 8, 8.0, *SIZE, "window"), turns, axes=(1, 2)
-    )  # counter-clockwise
-    assert np.array_equal(read_frames(turned, 8, 8.0, height, width, "window"), expected)
-
-
-def test_mirroring_is_applied(tmp_path, bikes):
-    path = encode(tmp_path / "clip.mp4", bikes)
-    plain = read_frames(path, 4, 8.0, *SIZE, "window")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"tkhd") + 4 + 40  # the matrix: version, times, ids and volumes stand before it
-    assert struct.unpack(">9i", content[at : at + 36])[:5] == (65536, 0, 0, 0, 65536)
-    content[at : at + 4] = struct.pack(">i", -65536)
-    path.write_bytes(content)
-    assert np.array_equal(read_frames(path, 4, 8.0, *SIZE, "window"), plain[:, :, ::-1])
-
-
-def test_oblong_pixels_are_made_square(tmp_path, bikes):
-    path = encode(tmp_path / "clip.mp4", bikes, aspect=Fraction(2, 1))
-    assert (probe(path).height, probe(path).width) == (48, 160)
-    frames = read_frames(path, 4, 8.0, 48, 160, "window")
-    wide = [cv2.resize(image, (160, 48)) for image in bikes[[0, 1, 3, 4]]]
-    assert difference(frames, np.array(wide)) < 6
-
-
-@pytest.mark.parametrize(
-    ("suffix", "codec", "pix_fmt"),
-    [
-        ("mov", "qtrle", "argb"),
-        ("mov", "png", "rgba"),
-        ("webm", "libvpx-vp9", "yuva420p"),
-        ("webm", "libvpx", "yuva420p"),
-    ],
-)
-def test_alpha_is_laid_over_black(tmp_path, bikes, suffix, codec, pix_fmt):
-    alpha = np.zeros((*bikes.shape[:3], 1), np.uint8)
-    alpha[:, :, 40:] = 255
-    options = {"crf": "4", "b": "2M", "auto-alt-ref": "0"} if suffix == "webm" else {}
-    bright = np.concatenate([np.maximum(bikes, 100), alpha], axis=3)
-    path = encode(tmp_path / f"alpha.{suffix}", bright, codec=codec, pix_fmt=pix_fmt, options=options)
-    frames = read_frames(path, 24, 12.0, *SIZE, "window")
-    assert frames[:, :, :36].mean() < 2
-    assert difference(frames[:, :, 44:], bright[:, :, 44:, :3]) < 8
-
-
-def test_odd_sizes_are_read(tmp_path, bikes):
-    odd = np.ascontiguousarray(bikes[:, :47, :79])
-    path = encode(tmp_path / "odd.mkv", odd, codec="ffv1", pix_fmt="yuv420p")
-    assert (probe(path).height, probe(path).width) == (47, 79)
-    assert difference(read_frames(path, 24, 12.0, 47, 79, "window"), odd) < 6
-
-
-def test_frames_cover_the_size_and_are_cropped_in_the_centre(tmp_path):
-    image = np.zeros((64, 128, 3), np.uint8)
-    image[:, 32:96] = 200  # the centre square
-    path = encode(tmp_path / "clip.mkv", np.stack([image] * 8), codec="ffv1", pix_fmt="bgr0")
-    for size in (16, 64, 100):
-        assert (read_frames(path, 4, 8.0, size, size, "window") == 200).all(), size
-    assert read_frames(path, 4, 8.0, 32, 64, "window").mean() == pytest.approx(100)
-
-
-def test_shrinking_averages(tmp_path):
-    board = np.indices((64, 64)).sum(0) % 2 * 255
-    path = encode(
-        tmp_path / "clip.mkv",
-        np.repeat(board[None, ..., None], 8, 0).repeat(3, 3).astype(np.uint8),
-        codec="ffv1",
-        pix_fmt="bgr0",
-    )
-    assert np.abs(read_frames(path, 4, 8.0, 8, 8, "window").astype(int) - 128).max() <= 1
+# ---- memory
 
 
 def test_a_very_long_thin_clip_makes_no_giant_between(tmp_path):
@@ -301,94 +211,3 @@ def test_the_bytes_do_not_depend_on_what_the_process_did_before(tmp_path, bikes)
 def test_odd_sizes_can_not_be_written(tmp_path, bikes):
     with pytest.raises(ValueError, match="even"):
         write_video(tmp_path / "a.mp4", bikes[:, :47], 12.0)
-
-
-# ---- a part of a file
-
-LONG = {
-    "b_frames.mp4": {"options": {"g": "12", "bf": "3"}},
-    "open_gop.mp4": {"options": {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0"}},
-    "no_key_frames.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}},
-    "b_frames.mkv": {"options": {"g": "12", "bf": "3"}},
-    "varying.mkv": {"options": {"g": "12", "bf": "3"}, "varying": True},
-    "varying.webm": {"codec": "libvpx-vp9", "options": {"g": "12", "crf": "10", "b": "0"}, "varying": True},
-    "clip.avi": {"codec": "mpeg4", "options": {"g": "12", "qscale": "2", "flags": "+qscale"}},
-    "b_frames.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2", "qscale": "2", "flags": "+qscale"}},
-    "b_frames.mpg": {"codec": "mpeg2video", "rate": 24, "options": {"g": "12", "bf": "2", "b": "4000000"}},
-    "b_frames.ts": {"options": {"g": "12", "bf": "3"}},
-    "clip.gif": {"codec": "gif", "pix_fmt": "rgb8", "rate": 10},
-}
-
-
-@pytest.fixture(scope="session")
-def ride() -> np.ndarray:
-    """Ninety frames of a real clip, small."""
-    return read_frames(real_clip("bikes.mp4"), 90, 12.0, *SIZE, "window")
-
-
-def varying(count: int) -> np.ndarray:
-    """Milliseconds at which frames appear, at no rate at all."""
-    return np.cumsum([0, *np.tile([20, 150, 80], count)])[:count]
-
-
-@pytest.mark.parametrize("name", LONG)
-def test_a_part_is_what_decoding_from_the_beginning_gives(tmp_path, ride, name):
-    how = dict(LONG[name])
-    how |= {"times": varying(len(ride))} if how.pop("varying", False) else {}
-    path = encode(tmp_path / name, ride, **how)
-    check_parts(path, 24)
-
-
-@pytest.mark.parametrize("name", ["city.mpg", "globe.avi", "bikes.mp4"])
-def test_a_part_of_a_real_clip_too(name):
-    check_parts(real_clip(name), 12)
-
-
-def check_parts(path: Path, count: int) -> None:
-    """Read parts from moments all over a file and compare them with all its frames."""
-    times, _, whole = zip(*stream_all(path, *SIZE), strict=True)
-    moments = np.array(times)
-    for start in np.linspace(0, moments[-1] - 0.5, count):
-        frames = read_frames(path, 5, 12.0, *SIZE, "window", start=float(start))
-        on_screen = [np.flatnonzero(moments <= start + k / 12 + 1e-3)[-1] for k in range(5)]
-        assert np.array_equal(frames, [whole[index] for index in on_screen]), start
-
-
-def test_a_stretched_part_goes_from_its_first_frame_to_its_last(tmp_path, ride):
-    times = varying(len(ride))
-    path = encode(tmp_path / "vfr.mkv", ride, times=times, codec="ffv1", pix_fmt="bgr0")
-    for first, after in ((0, 7), (30, 31), (40, 52), (80, 89)):  # of the frames; `after` is no longer in it
-        span = {"start": times[first] / 1000, "end": times[after] / 1000}
-        moments = np.linspace(times[first], times[after - 1], 6)
-        expected = [ride[np.flatnonzero(times <= moment + 1)[-1]] for moment in moments]
-        assert np.array_equal(read_frames(path, 6, 1.0, *SIZE, "stretch", **span), expected), first
-    part = read_frames(path, 90, 1.0, *SIZE, "stretch", start=0.0, end=probe(path).duration)
-    assert np.array_equal(part, read_frames(path, 90, 1.0, *SIZE, "stretch"))
-
-
-def test_a_part_of_a_film_does_not_decode_what_is_before_it(monkeypatch):
-    decoded: list[float] = []
-    decode = video.decoded
-
-    def counted(*args):
-        for shown in decode(*args):
-            decoded.append(shown.time)
-            yield shown
-
-    monkeypatch.setattr(decoding, "decoded", counted)
-    read_frames(real_clip("bikes.mp4"), 9, 12.0, 32, 32, "window", start=8.0)
-    assert sum(5 > time > 0 for time in decoded) == 0
-    assert len(decoded) < 100  # of 250; the first frame says where time begins
-
-
-def test_evenly_spaced_places_go_from_the_first_to_the_last():
-    for count, wanted in itertools.product(range(1, 40), range(2, 12)):
-        places = evenly_spaced(count, wanted)
-        assert len(places) == min(count, wanted)
-        assert (places[0], places[-1]) == (0, count - 1)
-        gaps = np.diff(places)
-        assert len(gaps) == 0 or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
-        repeated = evenly_spaced(count, wanted, repeat=True)
-        assert len(repeated) == wanted
-        assert set(repeated) == set(places)
-    assert evenly_spaced(0, 4).tolist() == []
