@@ -29,5 +29,8 @@ pytest_plugins = (
     "testing.flow_project",
     "testing.model_project",
     "testing.recorded_project",
+    "testing.sketched_pool",
     "testing.small_clips",
+    "testing.toy_pipeline",
+    "testing.toy_stage",
 )

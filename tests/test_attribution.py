@@ -1,4 +1,4 @@
-"""Sketches in, a ranking and a subset out: who votes, who is chosen, and what is refused."""
+"""Sketches in, a ranking out: who votes, who comes first and last, and what is refused."""
 
 import json
 import shutil
@@ -7,68 +7,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from torch.nn.functional import normalize
 
-from motive.checks import CheckFailed
 from motive.clips.table import clip_path
-from motive.stages import attribution, curation, run_stage
+from motive.stages import attribution, run_stage
 from motive.stages.attribution import choose_voters
-from motive.stages.curation import num_wanted
 from motive.store.files import read_table
 from motive.store.recipes import Recipe
 from motive.store.work import Failure, publish, write_chunk
-from testing.tiny import small_params, write_masks, write_split, write_stage
-
-MOTIONS = ["roll", "spin", "fall"]
-SAME = {"dim": 8, "segments": 1}
-RECIPE = Recipe("sketches", 1, SAME, {"latents": "abc"})
-RANKING, SUBSET = Path("data/attribution/ranking.parquet"), Path("data/curation/subset.parquet")
-
-
-def sketch_of(motion: str, seed: int) -> torch.Tensor:
-    """Clips of one motion point the same way, nearly."""
-    near = torch.randn(8, generator=torch.Generator().manual_seed(seed))
-    return normalize(4 * torch.eye(8)[MOTIONS.index(motion)] + 0.2 * near, dim=0)[None]
-
-
-def stored(motion: str, seed: int) -> dict[str, torch.Tensor]:
-    one = torch.ones(1)
-    return {"sketch": sketch_of(motion, seed), "loss": one, "norm": one, "ok": torch.tensor(True)}
-
-
-def write_sketches(split: str, motions: list[str], recipe: Recipe = RECIPE) -> dict[str, str]:
-    """A split with its sketches; returns clip_id -> motion."""
-    write_split(split, motions)
-    table = read_table(Path("data") / split / "clips/clips.parquet")
-    of = dict(zip(table["clip_id"], table["motion"], strict=True))
-    clips = {one: stored(motion, n) for n, (one, motion) in enumerate(of.items())}
-    write_stage(split, recipe, clips)
-    return of
-
-
-@pytest.fixture
-def pool(tmp_path, monkeypatch):
-    """A project of 9 pool clips and 4 queries, two of which roll; returns pool clip_id -> motion."""
-    monkeypatch.chdir(tmp_path)
-    of = write_sketches("pool", MOTIONS * 3)
-    write_sketches("queries", ["roll", "roll", "spin", "fall"])
-    return of
-
-
-def ranking() -> pd.DataFrame:
-    return read_table(RANKING)
-
-
-def subset(**changes) -> pd.DataFrame:
-    run_stage(curation, small_params(curation=changes))
-    return read_table(SUBSET)
-
-
-# ---- attribution
+from testing.sketched_pool import MOTIONS, RECIPE, SAME, ranking, sketch_of, stored, write_sketches
+from testing.tiny import small_params, write_split, write_stage
 
 
 def test_a_specialist_ranks_its_motion_first_and_a_generalist_hears_all(pool):
@@ -237,98 +187,3 @@ def test_where_no_clip_is_ok_nothing_is_ranked(pool, split, why):
     publish(RECIPE, ids, 4, Path("data") / split / "sketches")
     with pytest.raises(ValueError, match=f"data/{split}/sketches: no sketch is ok; .* does anything move"):
         run_stage(attribution, small_params())
-
-
-# ---- curation
-
-
-@pytest.fixture
-def ranked(pool):
-    """A project with its ranking and masks, the last clip still; returns the pool's ids in row order."""
-    run_stage(attribution, small_params())
-    ids = list(pool)
-    write_masks("pool", {one: torch.full((2, 4, 4), n / 10) for n, one in enumerate(ids)})
-    table = ranking()
-    table.loc[table["clip_id"] == ids[-1], ["status", "reason"]] = "failed", "latents: truncated"
-    table.loc[table["clip_id"] == ids[-2], "status"] = "still"
-    table["last"] = table["status"] != "ok"
-    table.sort_values(["last", "rank"]).drop(columns="last").assign(rank=range(9)).to_parquet(RANKING)
-    return ids
-
-
-def test_motive_takes_the_top_of_the_ranking(ranked):
-    chosen = subset(fraction=0.3)
-    assert chosen["clip_id"].tolist() == ranking()["clip_id"][:3].tolist()
-    assert chosen["why"].str.match(r"\d of 4 votes, influence -?0\.\d{3}$").all()
-    summary = json.loads(Path("data/curation/curation.json").read_text())
-    assert (summary["strategy"], summary["num_pool"], summary["num_selected"]) == ("motive", 9, 3)
-
-
-def test_influence_never_takes_a_still_clip_and_chance_may(ranked):
-    assert ranked[-2] not in subset(fraction=0.7)["clip_id"].tolist()
-    assert ranked[-2] in subset(strategy="full")["clip_id"].tolist()
-
-
-def test_full_takes_every_clip_that_can_be_trained_on(ranked):
-    assert subset(strategy="full")["clip_id"].tolist() == ranked[:-1]
-
-
-def test_motion_magnitude_takes_what_moves_most(ranked):
-    chosen = subset(strategy="motion_magnitude", fraction=0.3)
-    assert chosen["clip_id"].tolist() == ranked[-2:-5:-1]  # the last one is not ok
-    assert chosen["why"].tolist()[0] == "moves 70.0 px/s on average"
-
-
-def test_random_is_drawn_by_its_seed_and_later_clips_disturb_nothing(ranked):
-    drawn = {
-        seed: subset(strategy="random", fraction=0.8, seed=seed)["clip_id"].tolist() for seed in range(4)
-    }
-    assert subset(strategy="random", fraction=0.8, seed=1)["clip_id"].tolist() == drawn[1]
-    assert len({tuple(order) for order in drawn.values()}) == 4
-    table = ranking()
-    table.loc[table["clip_id"] == drawn[1][2], "status"] = "failed"  # as if it had not been there
-    table.to_parquet(RANKING)
-    fewer = subset(strategy="random", fraction=0.7, seed=1)["clip_id"].tolist()
-    assert fewer == [one for one in drawn[1] if one != drawn[1][2]][: len(fewer)]
-
-
-def test_all_strategies_have_one_contract(ranked):
-    for strategy in curation.STRATEGIES:
-        chosen = subset(strategy=strategy, fraction=0.5)
-        assert list(chosen.columns) == ["clip_id", "rank", "why"]
-        assert chosen["rank"].tolist() == list(range(len(chosen)))
-        assert set(chosen["clip_id"]) <= set(ranked[:-1])
-
-
-def test_a_ranking_of_an_earlier_version_is_refused_with_what_to_run(ranked):
-    table = ranking()
-    table.assign(ok=table["status"] == "ok").drop(columns="status").to_parquet(RANKING)
-    with pytest.raises(ValueError, match=r"no column `status`: run `dvc repro --force"):
-        subset(fraction=0.3)
-
-
-def test_a_reason_is_for_people_only(ranked):
-    before = subset(strategy="full")
-    ranking().assign(reason="anything").to_parquet(RANKING)
-    pd.testing.assert_frame_equal(subset(strategy="full"), before)
-
-
-def test_more_than_there_is_stops_with_advice(ranked):
-    with pytest.raises(CheckFailed, match=r"curation\.fraction"):
-        subset(fraction=1.0)
-
-
-@pytest.mark.parametrize(
-    ("fraction", "num_pool", "wanted"),
-    [(0.1, 1000, 100), (0.07, 100, 7), (0.1, 11, 2), (1e-9, 5, 1), (1.0, 5, 5)],
-)
-def test_a_fraction_is_rounded_up_as_written(fraction, num_pool, wanted):
-    assert num_wanted(fraction, num_pool) == wanted
-
-
-def test_drop_worst_leaves_out_the_worst_clips_only(pool):
-    run_stage(attribution, small_params())
-    chosen = set(subset(strategy="drop_worst", fraction=0.34)["clip_id"])
-    table = ranking()
-    assert len(chosen) == 9 - 4
-    assert set(table.sort_values("rank_against")["clip_id"].head(4)).isdisjoint(chosen)
