@@ -7,11 +7,10 @@ whole gradients (exact mode) and is projected in every way, all in one backward 
 each way gives is held against the exact one, query by query.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,12 +33,13 @@ from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
 from motive.models import backbones
 from motive.params import Params, load_params
+from motive.store.files import write_json
 from motive.store.shards import locate, read_clip_tensors
 from testing.fidelity_measures import MEASURES, measures
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
 BUDGET = 2048  # bytes a clip: the paper's 512 numbers of float32
-ASKED = ("queries", "heldout")  # whose clips ask, until there are enough
+QUERY_SPLITS = ("queries", "heldout")  # whose clips are queries, until there are enough
 Ways = dict[tuple[str, int, int], Projection]  # kind, dim, seed
 
 
@@ -50,32 +50,34 @@ def main(
     num_seeds: Annotated[int, typer.Option(min=1, help="Seeds of the projections.")] = 3,
     sigma: Annotated[float, typer.Option(help="Noise level.")] = 0.751,
 ) -> None:
-    """Hold sketches of every kind, length and number type against the exact influence; print the curve."""
+    """Hold sketches of every kind, length and dtype against the exact influence; print the curve."""
     torch.set_num_threads(1)
     params = load_params()
     model = backbones.load_transformer(params.model.path, params.model.dtype, "cpu")
-    ways: Ways = {(k, d, s): KINDS[k](d, s) for k in KINDS for d in DIMS for s in range(num_seeds)}
+    ways = {way: KINDS[way[0]](way[1], way[2]) for way in product(KINDS, DIMS, range(num_seeds))}
     plan = Plan((sigma,), params.sketches.noise_seed)
-    asked = partial(losses, ASKED, num_queries, model, plan, params)
-    kept = keep_gradients(asked(), model)
-    queries = [meet(loss, model, ways, kept) for loss in asked()]
-    pool = [meet(loss, model, ways, kept) for loss in losses(("pool",), num_pool, model, plan, params)]
-    exact = torch.stack([cosines for cosines, _ in pool]).numpy()
-    rows = pd.DataFrame(compare(exact, [s for _, s in pool], [s for _, s in queries], ways))
-    rows = rows.groupby(["kind", "dim", "storage", "bytes"], as_index=False).agg(["mean", "std"])
+    query_losses = partial(losses, QUERY_SPLITS, num_queries, model, plan, params)
+    kept = keep_gradients(query_losses(), model)
+    _, queries = meet_all(query_losses(), model, ways, kept)
+    exact, pool = meet_all(losses(("pool",), num_pool, model, plan, params), model, ways, kept)
+    rows = compare(exact, pool, queries, ways)
     print_curve(rows)
-    numbers = {"num_pool": len(pool), "num_queries": len(queries), "num_seeds": num_seeds} | summary(rows)
-    numbers["num_parameters"] = sum(p.numel() for p in model.parameters())
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+        sizes = {
+            "num_pool": exact.shape[0],
+            "num_queries": exact.shape[1],
+            "num_seeds": num_seeds,
+            "num_parameters": sum(map(torch.numel, model.parameters())),
+        }
+        write_json(json_file, summary(rows) | sizes)
 
 
 def losses(
-    parts: tuple[str, ...], most: int, model: nn.Module, plan: Plan, params: Params
+    splits: tuple[str, ...], most: int, model: nn.Module, plan: Plan, params: Params
 ) -> Iterator[Tensor]:
     """Yield the motion-weighted loss of each of the first clips in which something moves."""
     sigma = torch.tensor(plan.sigmas)
-    clips = chain.from_iterable(moving_clips(part, most, params) for part in parts)
+    clips = chain.from_iterable(moving_clips(split, most, params) for split in splits)
     for z, text, W in islice(clips, most):
         C, T, h, w = z.shape
         eps = plan.noise((C, T, h, w))
@@ -83,23 +85,31 @@ def losses(
         yield motion_weighted_loss(v, target_velocity(z, eps), W)
 
 
-def moving_clips(part: str, most: int, params: Params) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def moving_clips(split: str, most: int, params: Params) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield latent, padded text and motion mask of the first clips in which something moves."""
-    latents, masks = (locate(Path("data") / part / stage) for stage in ("latents", "masks"))
-    clip_ids, found = [i for i in latents if i in masks], 0
-    mask_of = dict(read_clip_tensors(masks, clip_ids))
-    for clip_id, clip in tqdm(read_clip_tensors(latents, clip_ids), desc=part, total=most, unit="clip"):
-        W = mask_of[clip_id]["mask"].float()
-        if not W.any() or found == most:
-            continue
-        found += 1
+    latents = locate(Path("data") / split / "latents")
+    masks = locate(Path("data") / split / "masks")
+    stored = read_clip_tensors(masks, [clip_id for clip_id in latents if clip_id in masks])
+    mask_of = {clip_id: tensors["mask"].float() for clip_id, tensors in stored if tensors["mask"].any()}
+    clips = read_clip_tensors(latents, list(mask_of)[:most])
+    for clip_id, clip in tqdm(clips, desc=split, total=min(most, len(mask_of)), unit="clip"):
         (text,) = backbones.padded([clip["text"].float()], params.latents.max_tokens)
-        yield clip["latent"].float(), text, W
+        yield clip["latent"].float(), text, mask_of[clip_id]
+
+
+def meet_all(
+    losses: Iterator[Tensor], model: nn.Module, ways: Ways, kept: Kept
+) -> tuple[np.ndarray, list[Tensor]]:
+    """The exact cosines [n,Q] of some losses' gradients, and of each way their sketches [n,1,D]."""
+    cosines, sketches = zip(*(meet(loss, model, ways, kept) for loss in losses), strict=True)
+    of_ways = zip(*sketches, strict=True)
+    return torch.stack(cosines).numpy(), [torch.stack(sketch).float()[:, None] for sketch in of_ways]
 
 
 def meet(loss: Tensor, model: nn.Module, ways: Ways, kept: Kept) -> tuple[Tensor, list[Tensor]]:
     """The exact cosine [Q] with each query, and the sketch of every way."""
-    dots, square = torch.zeros(len(next(iter(kept.values())))), torch.zeros(())
+    dots = torch.zeros(len(next(iter(kept.values()))))
+    square = torch.zeros(())
     totals = [projection.zeros() for projection in ways.values()]
 
     def take(name: str, gradient: Tensor) -> None:
@@ -110,45 +120,42 @@ def meet(loss: Tensor, model: nn.Module, ways: Ways, kept: Kept) -> tuple[Tensor
             projection.add(total, name, gradient)
 
     read_gradient(loss, model, take)
-    closed = [p.close(total).half() for p, total in zip(ways.values(), totals, strict=True)]
-    return dots / square.sqrt(), closed
+    pairs = zip(ways.values(), totals, strict=True)
+    return dots / square.sqrt(), [projection.close(total).half() for projection, total in pairs]
 
 
-def compare(
-    exact: np.ndarray, pool: list[list[Tensor]], queries: list[list[Tensor]], ways: Ways
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for each way and number type: the measures, means over the queries."""
-    ok = torch.ones(len(pool), dtype=torch.bool)
-    for n, (kind, dim, _) in enumerate(ways):
+def compare(exact: np.ndarray, pool: list[Tensor], queries: list[Tensor], ways: Ways) -> pd.DataFrame:
+    """Mean and std over the seeds of each measure, itself a mean over the queries, by way and dtype."""
+    ok = torch.ones(len(exact), dtype=torch.bool)
+    rows = []
+    for (kind, dim, _), of_pool, of_queries in zip(ways, pool, queries, strict=True):
         for storage, size in BYTES.items():
-            clips, asked = (
-                torch.stack([clip[n] for clip in part]).float()[:, None] for part in (pool, queries)
-            )
-            found = influence(pack(clips, storage), pack(asked, "float32"), ok).numpy()  # type: ignore[arg-type]
-            yield {"kind": kind, "dim": dim, "storage": storage, "bytes": int(dim * size)} | measures(
-                exact, found
-            )
+            packed = pack(of_pool, storage)  # type: ignore[arg-type]
+            cheap = influence(packed, pack(of_queries, "float32"), ok).numpy()
+            way = {"kind": kind, "dim": dim, "storage": storage, "bytes": int(dim * size)}
+            rows.append(way | measures(exact, cheap))
+    return pd.DataFrame(rows).groupby(["kind", "dim", "storage", "bytes"]).agg(["mean", "std"])
 
 
-def summary(rows: pd.DataFrame) -> dict[str, float]:
+def summary(rows: pd.DataFrame) -> dict[str, Any]:
     """The best way within the budget, the paper's way, and each measure of every way."""
-    within: Any = rows[rows["bytes"] == BUDGET]
+    numbers: dict[str, Any] = {}
+    for way, row in rows.droplevel("bytes").iterrows():
+        numbers |= {"_".join(map(str, (name, *way))): row[name, "mean"] for name in MEASURES}  # type: ignore[misc]
+    within: Any = rows.xs(BUDGET, level="bytes")
     best = within.loc[within["spearman"]["mean"].idxmax()]
-    numbers = {f"{name}_2kb": best[name]["mean"] for name in MEASURES} | {
-        "spearman_2kb_std": best["spearman"]["std"]
-    }
-    numbers |= {"way_2kb": " ".join(str(best[key].iloc[0]) for key in ("kind", "dim", "storage"))}
-    for row in rows.to_dict("records"):
-        kind, dim, storage = (row[key, ""] for key in ("kind", "dim", "storage"))
-        numbers |= {f"{name}_{kind}_{dim}_{storage}": row[name, "mean"] for name in MEASURES}
-    return numbers | {"spearman_paper_512": numbers["spearman_fastfood_512_float32"]}
+    numbers |= {f"{name}_2kb": best[name, "mean"] for name in MEASURES}
+    numbers["spearman_2kb_std"] = best["spearman", "std"]
+    numbers["way_2kb"] = " ".join(map(str, best.name))
+    numbers["spearman_paper_512"] = numbers["spearman_fastfood_512_float32"]
+    return numbers
 
 
 def print_curve(rows: pd.DataFrame) -> None:
     """One line a way, by bytes a clip."""
     table = Table("bytes", "projection", "numbers", "type", *MEASURES, title="against the exact influence")
-    for row in rows.sort_values(["bytes", "kind", "dim"]).to_dict("records"):
-        kind, dim, storage, size = (row[key, ""] for key in ("kind", "dim", "storage", "bytes"))
+    rows = rows.sort_index(level=["bytes", "kind", "dim"])
+    for (kind, dim, storage, size), row in rows.iterrows():  # type: ignore[misc]
         cells = [f"{row[name, 'mean']:.4f} ± {row[name, 'std']:.4f}" for name in MEASURES]
         table.add_row(str(size), kind, str(dim), storage, *cells)
     Console(width=120).print(table)

@@ -9,14 +9,13 @@ with a new seed each round. Influence is the cosine, fidelity its rank correlati
 gradients.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import venv
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -36,10 +35,20 @@ from motive.maths.packing import BYTES, Storage
 from motive.maths.plan import Plan
 from motive.models import backbones
 from motive.params import Params, load_params
+from motive.store.files import write_json
 from testing.peer_numbers import judged, summary
 
 ROOT = Path(__file__).parents[1]
 BITS = 32  # signs in the room of a float32: 2 kB as the shipped setting
+
+
+class Way(NamedTuple):
+    """What runs: the contender's function, kind of projection, its length, how the pool is stored."""
+
+    contender: str
+    kind: str
+    length: int
+    storage: Storage
 
 
 def main(
@@ -58,66 +67,72 @@ def main(
     params = load_params()
     python = prepared(environment)
     ways = contenders(kind or params.sketches.projection, dim)
-    queries, pool = (stacked(*part, params) for part in (("queries", num_queries), ("pool", num_pool)))
+    queries = stacked("queries", num_queries, params)
+    pool = stacked("pool", num_pool, params)
     exact = exact_influence(pool, queries, params)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-    with tempfile.TemporaryDirectory() as name:
-        clips, out = Path(name) / "clips.safetensors", Path(name) / "sketches.safetensors"
-        both = [torch.cat(x) for x in zip(pool, queries, strict=True)]
-        save_file(dict(zip(CLIP, both, strict=True)), clips)
+    with tempfile.TemporaryDirectory() as folder:
+        clips = Path(folder) / "clips.safetensors"
+        out = Path(folder) / "sketches.safetensors"
+        save_file({name: torch.cat([pool[name], queries[name]]) for name in CLIP}, clips)
         for seed in range(rounds):
-            for way, (contender, projection, length, storage) in tqdm(ways.items(), desc=f"round {seed}"):
-                run(python, contender, projection, length, seed, params.model.path, clips, out)
-                runs[way].append(judged(out, exact, storage))
-            numbers = summary(runs) | {"num_pool": num_pool, "num_queries": num_queries, "dim": dim}
-            numbers["num_rounds"] = seed + 1
+            for name, way in tqdm(ways.items(), desc=f"round {seed}"):
+                run(python, way.contender, way.kind, way.length, seed, params.model.path, clips, out)
+                runs[name].append(judged(out, exact, way.storage))
+            numbers = summary(runs) | {
+                "num_pool": num_pool,
+                "num_queries": num_queries,
+                "num_rounds": seed + 1,
+                "dim": dim,
+            }
             print_table(numbers, ways)
             if json_file:  # after each round: a run that is stopped has said something
-                named = numbers | {"kind": ways["ours"][1]}
-                json_file.write_text(json.dumps(named, indent=1, sort_keys=True) + "\n")
+                write_json(json_file, numbers | {"kind": ways["ours"].kind})
 
 
 def prepared(folder: Path) -> Path:
     """The Python of the environment; pip's own settings say where packages come from."""
-    python, stamp = folder / "bin/python", folder / "installed.txt"
-    needs = (ROOT / "benchmarks/peers-requirements.txt").read_text()
-    if not stamp.is_file() or stamp.read_text() != needs:
+    python = folder / "bin/python"
+    stamp = folder / "installed.txt"
+    requirements = ROOT / "benchmarks/peers-requirements.txt"
+    if not stamp.is_file() or stamp.read_text() != requirements.read_text():
         venv.create(folder, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--requirement"]
-        subprocess.run([*command, ROOT / "benchmarks/peers-requirements.txt"], check=True)
-        stamp.write_text(needs)
+        command = [python, "-m", "pip", "install", "--quiet", "--requirement", requirements]
+        subprocess.run(command, check=True)
+        stamp.write_text(requirements.read_text())
     return python
 
 
-def contenders(kind: str, dim: int) -> dict[str, tuple[str, str, int, Storage]]:
-    """What runs: the contender's function, kind of projection, its length, how the pool is stored."""
+def contenders(kind: str, dim: int) -> dict[str, Way]:
+    """All that are compared; what the libraries make has as many numbers."""
     return {
-        "ours": ("ours", kind, BITS * dim, "bit"),
-        "ours_numbers": ("ours", kind, dim, "float32"),
-        "ours_fastfood": ("ours", "fastfood", dim, "float32"),
-        "trak": ("trak", "normal", dim, "float32"),
-        "dattri": ("dattri", "normal", dim, "float32"),
-        "trak_whole": ("trak_whole", "normal", dim, "float32"),
-        "dattri_mask": ("dattri", "random_mask", dim, "float32"),
+        "ours": Way("ours", kind, BITS * dim, "bit"),
+        "ours_numbers": Way("ours", kind, dim, "float32"),
+        "ours_fastfood": Way("ours", "fastfood", dim, "float32"),
+        "trak": Way("trak", "normal", dim, "float32"),
+        "dattri": Way("dattri", "normal", dim, "float32"),
+        "trak_whole": Way("trak_whole", "normal", dim, "float32"),
+        "dattri_mask": Way("dattri", "random_mask", dim, "float32"),
     }
 
 
-def stacked(part: str, most: int, params: Params) -> list[Tensor]:
+def stacked(split: str, most: int, params: Params) -> dict[str, Tensor]:
     """The first clips in which something moves, at the first noise level, each of CLIP as one tensor."""
     plan = Plan(params.sketches.sigmas[:1], params.sketches.noise_seed)
-    sigma, rows = torch.tensor(plan.sigmas[0]), []
-    for z, text, W in moving_clips(part, most, params):
+    sigma = torch.tensor(plan.sigmas[0])
+    rows = []
+    for z, text, W in moving_clips(split, most, params):
         C, T, h, w = z.shape
         eps = plan.noise((C, T, h, w))
         rows.append((noised(z, eps, sigma), sigma, text, target_velocity(z, eps), W))
-    return [torch.stack(column) for column in zip(*rows, strict=True)]
+    return dict(zip(CLIP, map(torch.stack, zip(*rows, strict=True)), strict=True))
 
 
-def exact_influence(pool: list[Tensor], queries: list[Tensor], params: Params) -> np.ndarray:
+def exact_influence(pool: dict[str, Tensor], queries: dict[str, Tensor], params: Params) -> np.ndarray:
     """Cosines [N,Q] of whole gradients."""
     model = backbones.load_transformer(params.model.path, "float32", "cpu").eval()
-    kept = keep_gradients((loss(model, *clip) for clip in zip(*queries, strict=True)), model)
-    clips = tqdm(zip(*pool, strict=True), desc="exact", total=len(pool[0]), unit="clip")
+    kept = keep_gradients((loss(model, *clip) for clip in zip(*queries.values(), strict=True)), model)
+    clips = tqdm(zip(*pool.values(), strict=True), desc="exact", total=len(pool["W"]), unit="clip")
     return torch.stack([exact_cosines(loss(model, *clip), model, kept) for clip in clips]).numpy()
 
 
@@ -128,17 +143,21 @@ def run(python: Path, *arguments: object) -> None:
     subprocess.run(command, check=True, env=environment)
 
 
-def print_table(numbers: dict[str, float], ways: dict[str, tuple[str, str, int, Storage]]) -> None:
+def print_table(numbers: dict[str, float], ways: dict[str, Way]) -> None:
     """One line a way."""
     columns = ("way", "projection", "bytes", "s a clip", "time / ours", "MB", "memory / ours", "Spearman")
     table = Table(*columns, title="gradient and projection of a clip")
-    for way, (_, kind, length, storage) in ways.items():
-        n = {key: numbers[f"{key}_{way}"] for key in ("seconds", "mb", "spearman", "spearman_std")}
-        time, memory = (numbers[f"{name}_ratio_{way}"] for name in ("time", "memory"))
-        spread = f"{n['spearman']:.3f} ± {n['spearman_std']:.3f}"
-        size = f"{length * BYTES[storage]:.0f}"
-        cells = (f"{n['seconds']:.3f}", f"{time:.2f}", f"{n['mb']:.0f}", f"{memory:.1f}", spread)
-        table.add_row(way, f"{kind} {length}", size, *cells)
+    for name, way in ways.items():
+        table.add_row(
+            name,
+            f"{way.kind} {way.length}",
+            f"{way.length * BYTES[way.storage]:.0f}",
+            f"{numbers[f'seconds_{name}']:.3f}",
+            f"{numbers[f'time_ratio_{name}']:.2f}",
+            f"{numbers[f'mb_{name}']:.0f}",
+            f"{numbers[f'memory_ratio_{name}']:.1f}",
+            f"{numbers[f'spearman_{name}']:.3f} ± {numbers[f'spearman_std_{name}']:.3f}",
+        )
     Console(width=120).print(table)
 
 

@@ -47,7 +47,7 @@ def ours(model: nn.Module, clips: Clips, kind: str, dim: int, seed: int) -> Run:
 
 
 def trak(model: nn.Module, clips: Clips, kind: str, dim: int, seed: int, blocks: bool = True) -> Run:
-    """trak's projector for the CPU: its matrix is drawn anew for each batch in blocks of 100 columns, or held
+    """trak's projector for the CPU: its matrix is drawn for each batch in blocks of 100 columns, or held
     whole. Of its gradients the iterative ones: on this model they are faster than the vmapped, and leaner."""
     from trak.gradient_computers import IterativeGradientComputer  # type: ignore[import-not-found]
     from trak.modelout_functions import AbstractModelOutput  # type: ignore[import-not-found]
@@ -79,17 +79,18 @@ def dattri(model: nn.Module, clips: Clips, kind: str, dim: int, seed: int) -> Ru
 
     task = AttributionTask(functional_loss, model, model.state_dict())
     weights, _ = task.get_param(ckpt_idx=0)
-    weights, compute = weights.detach(), task.get_grad_loss_func(in_dims=(None, 0))
+    gradients = partial(task.get_grad_loss_func(in_dims=(None, 0)), weights.detach())
     like = torch.empty(ROWS, num_parameters(model))
     project = random_project(like, ROWS, dim, ROWS, proj_seed=seed, proj_type=kind, device="cpu")
-    return lambda: projected(clips, like.shape[1], partial(compute, weights), project)
+    return lambda: projected(clips, like.shape[1], gradients, project)
 
 
 def projected(
     clips: Clips, size: int, gradients: Callable[[Clips], Tensor], project: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "N D"]:
     """Gradients, one clip at a time, into the rows of one matrix that is projected when it is full."""
-    sketches, held = [], torch.empty(ROWS, size)
+    sketches = []
+    held = torch.empty(ROWS, size)
     for some in zip(*(x.split(ROWS) for x in clips), strict=True):
         rows = held[: len(some[0])]
         for row, clip in zip(rows, zip(*(x.split(1) for x in some), strict=True), strict=True):
@@ -111,19 +112,29 @@ WAYS = {"ours": ours, "trak": trak, "trak_whole": partial(trak, blocks=False), "
 
 
 def main(way: str, kind: str, dim: str, seed: str, path: str, clips_file: str, out: str) -> None:
-    """Measure one way and write what it found."""
+    """Measure one way and write its sketches, and in their header what they cost."""
     torch.set_num_threads(1)
     model = load_transformer(path, "float32", "cpu").eval()
     tensors = load_file(clips_file)
     clips = [tensors[name] for name in CLIP]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew, with what is loaded now
-    before, start = status("VmRSS"), time.process_time()
-    run = WAYS[way](model, clips, kind, int(dim), int(seed))
+    sketches, costs = measured(partial(WAYS[way], model, clips, kind, int(dim), int(seed)))
+    save_file({"sketch": sketches.contiguous()}, out, {name: str(cost) for name, cost in costs.items()})
+
+
+def measured(prepare: Callable[[], Run]) -> tuple[Float[Tensor, "N D"], dict[str, float]]:
+    """The sketches; processor seconds of what comes before them and of a clip, and memory in MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is loaded now
+    before = status("VmRSS")
+    start = time.process_time()
+    run = prepare()
     ready = time.process_time()
     sketches = run()
-    seconds = {"setup_seconds": ready - start, "seconds": (time.process_time() - ready) / len(sketches)}
-    found = seconds | {"mb": status("VmHWM") - before}
-    save_file({"sketch": sketches.contiguous()}, out, {name: str(value) for name, value in found.items()})
+    costs = {
+        "setup_seconds": ready - start,
+        "seconds": (time.process_time() - ready) / len(sketches),
+        "mb": status("VmHWM") - before,
+    }
+    return sketches, costs
 
 
 if __name__ == "__main__":

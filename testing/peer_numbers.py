@@ -14,23 +14,33 @@ from testing.fidelity_measures import measures
 def judged(file: Path, exact: np.ndarray, storage: Storage) -> dict[str, float]:
     """What a contender reports, and its fidelity; queries are float32, as Motive keeps them."""
     with safe_open(file, "pt") as stream:
-        sketches, found = stream.get_tensor("sketch")[:, None], stream.metadata()
+        sketches = stream.get_tensor("sketch")[:, None]
+        costs = {name: float(value) for name, value in stream.metadata().items()}
     pool, queries = sketches.split(list(exact.shape))
     ok = torch.ones(len(pool), dtype=torch.bool)
     cosines = influence(pack(pool, storage), pack(queries, "float32"), ok).numpy()
-    return {name: float(value) for name, value in found.items()} | measures(exact, cosines)
+    return costs | measures(exact, cosines)
 
 
 def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """Of each way the medians, fidelity over the seeds, and its ratio to ours, taken round by round."""
     numbers: dict[str, float] = {}
-    columns = {way: {key: np.array([r[key] for r in rows]) for key in rows[0]} for way, rows in runs.items()}
-    for way, column in columns.items():
-        numbers |= {f"{key}_{way}": float(np.median(values)) for key, values in column.items()}
-        numbers |= {f"spearman_{way}": float(column["spearman"].mean())}
-        numbers |= {f"spearman_std_{way}": float(column["spearman"].std())}
-        for name, key in (("time", "seconds"), ("memory", "mb")):
-            ratio = column[key] / columns["ours"][key]
-            spread = {"": np.median(ratio), "_low": ratio.min(), "_high": ratio.max()}
-            numbers |= {f"{name}_ratio_{way}{end}": float(value) for end, value in spread.items()}
+    ours = _columns(runs["ours"])
+    for way, rows in runs.items():
+        columns = _columns(rows)
+        for key, values in columns.items():
+            numbers[f"{key}_{way}"] = float(np.median(values))
+        numbers[f"spearman_{way}"] = float(columns["spearman"].mean())
+        numbers[f"spearman_std_{way}"] = float(columns["spearman"].std())
+        numbers |= _ratios(f"time_ratio_{way}", columns["seconds"] / ours["seconds"])
+        numbers |= _ratios(f"memory_ratio_{way}", columns["mb"] / ours["mb"])
     return numbers
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def _ratios(name: str, values: np.ndarray) -> dict[str, float]:
+    ends = {f"{name}_low": float(values.min()), f"{name}_high": float(values.max())}
+    return {name: float(np.median(values))} | ends

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,29 +44,36 @@ def with_finetuning(params: Params, keys: dict[str, Any]) -> Params:
 
 def measure(params: Params, strategies: list[str], seeds: range, limit: int | None) -> Measured:
     """Train each strategy with each seed, and measure each model on the held-out clips that move."""
-    table = evaluation.read_heldout(params.evaluation.clips)
-    # Ids are hashes, so the first of them are a random draw.
-    clip_ids = table["clip_id"].to_numpy()[~table["still"].to_numpy(bool)].tolist()[:limit]
-    where = (params.model.path, params.model.dtype, params.model.device)
-    base = losses_of(base_model(*where), clip_ids, params)
+    clip_ids = moving_heldout(params.evaluation.clips)[:limit]
+    base = base_model(params.model.path, params.model.dtype, params.model.device)
+    base_losses = losses_of(base, clip_ids, params)
     tuned: dict[str, list[np.ndarray]] = {strategy: [] for strategy in strategies}
-    num_selected = 0
-    for number, (seed, strategy) in enumerate((s, name) for s in seeds for name in strategies):
-        subset = choose(params, strategy, seed)
-        num_selected = len(subset)
-        out = WORK / f"{strategy}-{seed}"
-        log.info("selection: %d of %d: %s, seed %d", number + 1, len(seeds) * len(strategies), strategy, seed)
-        finetuning.train(
-            subset,
-            out,
-            finetuning=params.finetuning.model_copy(update={"seed": seed}),
-            model=params.model,
-            max_tokens=params.latents.max_tokens,
-            fps=params.clips.fps,
-        )
-        model = replace(tuned_model(*where, str(out)), name=out.name)
-        tuned[strategy].append(losses_of(model, clip_ids, params))
-    return Measured(base, {name: np.stack(rows) for name, rows in tuned.items()}, num_selected)
+    for number, (seed, strategy) in enumerate(product(seeds, strategies), 1):
+        log.info("selection: %d of %d: %s, seed %d", number, len(seeds) * len(strategies), strategy, seed)
+        tuned[strategy].append(losses_of(train(params, strategy, seed), clip_ids, params))
+    num_selected = len(choose(params, strategies[-1], seeds[-1]))
+    return Measured(base_losses, {name: np.stack(rows) for name, rows in tuned.items()}, num_selected)
+
+
+def moving_heldout(split: str) -> list[str]:
+    """Ids are hashes, so the first of them are a random draw."""
+    table = evaluation.read_heldout(split)
+    return table["clip_id"].to_numpy()[~table["still"].to_numpy(bool)].tolist()
+
+
+def train(params: Params, strategy: str, seed: int) -> Model:
+    """The model fine-tuned on the strategy's choice."""
+    out = WORK / f"{strategy}-{seed}"
+    finetuning.train(
+        choose(params, strategy, seed),
+        out,
+        finetuning=params.finetuning.model_copy(update={"seed": seed}),
+        model=params.model,
+        max_tokens=params.latents.max_tokens,
+        fps=params.clips.fps,
+    )
+    model = tuned_model(params.model.path, params.model.dtype, params.model.device, str(out))
+    return replace(model, name=out.name)
 
 
 def choose(params: Params, strategy: str, seed: int) -> list[str]:
@@ -92,7 +100,8 @@ def losses_of(model: Model, clip_ids: list[str], params: Params) -> np.ndarray:
 
 def summarise(measured: Measured, params: Params) -> dict[str, float]:
     """Flat numbers; a difference below zero means that the first learned the motions better."""
-    base, tuned, f = measured.base, measured.tuned, params.finetuning
+    base = measured.base
+    tuned = measured.tuned
     numbers: dict[str, float] = {"base_loss": float(base.mean())}
     for name, losses in tuned.items():
         numbers[f"{name}_loss_mean"] = float(losses.mean())
@@ -107,9 +116,9 @@ def summarise(measured: Measured, params: Params) -> dict[str, float]:
         "num_seeds": len(tuned[MOTIVE]),
         "num_heldout": len(base),
         "num_selected": measured.num_selected,
-        "learning_rate": f.learning_rate,
-        "steps": f.steps,
-        "batch_size": f.batch_size,
+        "learning_rate": params.finetuning.learning_rate,
+        "steps": params.finetuning.steps,
+        "batch_size": params.finetuning.batch_size,
     }
 
 

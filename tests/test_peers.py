@@ -24,6 +24,6 @@ def test_gradients_that_are_only_turned_and_scaled_keep_full_fidelity(tmp_path):
     pool, queries = normalize(gradients, dim=1).split([40, 8])
     turn = torch.linalg.qr(torch.randn(64, 64, generator=rng)).Q
     save_file({"sketch": 7 * gradients @ turn}, tmp_path / "sketches", {"seconds": "0.5"})
-    found = judged(tmp_path / "sketches", np.asarray(pool @ queries.T), "float32")
-    assert found["seconds"] == 0.5
-    assert found["spearman"] == pytest.approx(1, abs=1e-3)
+    numbers = judged(tmp_path / "sketches", np.asarray(pool @ queries.T), "float32")
+    assert numbers["seconds"] == 0.5
+    assert numbers["spearman"] == pytest.approx(1, abs=1e-3)

@@ -15,18 +15,20 @@ from motive.params import Params
 from motive.stages import clips, latents, masks, optical_flow, run_stage
 from motive.validation import retraining
 from motive.validation.corrupted import CORRUPTIONS, table_of_copies
+from motive.validation.halves import half_subsets
 from motive.validation.removal import changes, plan_removals
 from motive.validation.report import tables
 from motive.validation.retraining import draw, visits
 from motive.validation.rows import ROWS
-from motive.validation.run import half_subsets, validate
+from motive.validation.run import validate
 from motive.validation.scores import removal_numbers
 from motive.validation.settings import Settings, Training
 from motive.validation.truth import add_truth
 from motive.video.writing import write_video
 from testing.tiny import small_params, write_pipeline
 
-FRAMES, SIZE = 5, 32
+FRAMES = 5
+SIZE = 32
 MOTIONS = {"rolls": (4, 0), "falls": (0, 3), "rests": (0, 0)}
 TINY = Settings(
     training=Training(steps=2, batch_size=2),
@@ -42,29 +44,37 @@ TINY = Settings(
 )
 
 
-def write_folder(part: str, count: int) -> None:
+def write_folder(split: str, count: int) -> None:
     """A ball that rolls or falls, in the pool also rests, over noise; and what is true of it."""
-    metadata, labels = [], []
+    metadata = []
+    labels = []
     for n in range(count):
-        motion = list(MOTIONS)[n % (3 if part == "pool" else 2)]
-        across, down = MOTIONS[motion]
-        still = np.random.default_rng(n).integers(60, 90, (1, SIZE, SIZE, 3), np.uint8)
-        frames = still.repeat(FRAMES, 0)
-        for f in range(FRAMES):
-            frames[f, 4 + down * f :][:10, 2 + across * f :][:, :10] = (200, 20 * n % 200, 90)
-        write_video(Path("videos") / part / f"{n}.mp4", frames, 10.0)
-        known = {} if part == "pool" else {"motion": motion}
-        metadata.append({"file_name": f"{n}.mp4", "caption": f"a red ball {motion}", **known})
+        motion = list(MOTIONS)[n % (3 if split == "pool" else 2)]
+        write_ball(Path("videos") / split / f"{n}.mp4", n, motion)
+        row = {"file_name": f"{n}.mp4", "caption": f"a red ball {motion}"}
+        metadata.append(row if split == "pool" else row | {"motion": motion})
         kind = {"kind": "static", "motion": None} if motion == "rests" else {"kind": motion, "motion": motion}
         labels.append({"file_name": f"{n}.mp4", **kind, "looks_of_query": "0.mp4" if n == 1 else None})
-    for name, rows in (("metadata.jsonl", metadata), ("truth/labels.jsonl", labels)):
-        path = Path("videos") / part / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(Path("videos") / split / "metadata.jsonl", metadata)
+    write_lines(Path("videos") / split / "truth/labels.jsonl", labels)
+
+
+def write_ball(path: Path, n: int, motion: str) -> None:
+    across, down = MOTIONS[motion]
+    still = np.random.default_rng(n).integers(60, 90, (1, SIZE, SIZE, 3), np.uint8)
+    frames = still.repeat(FRAMES, 0)
+    for f in range(FRAMES):
+        frames[f, 4 + down * f :][:10, 2 + across * f :][:, :10] = (200, 20 * n % 200, 90)
+    write_video(path, frames, 10.0)
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def params_of() -> Params:
-    source = {part: f"videos/{part}" for part in ("pool", "queries", "heldout")}
+    source = {split: f"videos/{split}" for split in ("pool", "queries", "heldout")}
     return small_params(clips={"source": source}, sketches={"dim": 64}, evaluation={"clips": "heldout"})
 
 
@@ -77,12 +87,12 @@ def forget_models() -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """A validated project: the numbers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder := tmp_path_factory.mktemp("project"))
-        write_pipeline(folder / "model")
-        for part, count in (("pool", 9), ("queries", 4), ("heldout", 3)):
-            write_folder(part, count)
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        write_pipeline(Path("model").absolute())
+        for split, count in (("pool", 9), ("queries", 4), ("heldout", 3)):
+            write_folder(split, count)
             for stage in (clips, optical_flow, masks, latents):
-                run_stage(stage, params_of(), part)
+                run_stage(stage, params_of(), split)
         yield validate(params_of(), TINY)
     forget_models()
 
@@ -105,13 +115,13 @@ def test_every_row_has_its_numbers_and_their_intervals(project):
 def test_removals_are_measured_on_queries_and_heldout_clips(project):
     for row in TINY.removed_by:
         for what in ("drop_top", "drop_bottom", "keep_top"):
-            assert {f"removal_{row}_{what}_{part}" for part in ("queries", "heldout")} <= project.keys()
-    assert {"removal_random_drop_queries", "removal_random_keep_heldout", "removal_full_queries"} <= set(
-        project
-    )
+            assert f"removal_{row}_{what}_queries" in project
+            assert f"removal_{row}_{what}_heldout" in project
+    for name in ("random_drop_queries", "random_keep_heldout", "full_queries"):
+        assert f"removal_{name}" in project
 
 
-def test_it_is_told_in_tables_and_a_picture(project):
+def test_it_is_shown_in_tables_and_a_chart(project):
     lds, copies, truth, removals = tables(project)
     assert lds.row_count == copies.row_count == truth.row_count == len(ROWS)
     assert removals.row_count == 3 + 3 * len(TINY.removed_by)
@@ -126,11 +136,12 @@ def test_a_second_run_trains_nothing_and_says_the_same(project, monkeypatch):
     assert validate(params_of(), TINY) == project
 
 
-# ---- its parts
+# ---- its pieces
 
 
 def test_each_original_has_all_copies_as_files_of_their_own(project):
-    table, copies = table_of_copies("validation/corrupted"), read_clips("validation/corrupted")
+    table = table_of_copies("validation/corrupted")
+    copies = read_clips("validation/corrupted")
     assert len(table) == TINY.num_originals
     assert list(table.columns) == list(CORRUPTIONS)
     for original, places in table.iterrows():
@@ -157,8 +168,8 @@ def test_corruptions_keep_the_frames_and_spoil_their_order():
 
 def test_true_examples_are_those_of_the_kind_of_their_motion(project):
     pool = add_truth(read_clips("pool"))
-    said = [caption.split()[-1] for caption in pool["caption"]]
-    assert pool["shows"].tolist() == ["" if motion == "rests" else motion for motion in said]
+    motions = [caption.split()[-1] for caption in pool["caption"]]
+    assert pool["shows"].tolist() == ["" if motion == "rests" else motion for motion in motions]
     assert pool["alike"].tolist().count(True) == 1
 
 
@@ -178,13 +189,13 @@ def test_two_runs_differ_in_the_clips_they_see_and_in_nothing_else():
 
 
 def test_each_clip_is_seen_once_at_each_noise_level_under_noises_of_its_own():
-    shape, levels = (2, 3, 4, 4), 4
-    drawn = {(row, visit): draw(0, row, visit, levels, shape, 3.0) for row in range(6) for visit in range(4)}
+    noise = (4, (2, 3, 4, 4), 3.0)  # levels, shape, shift
+    drawn = {(row, visit): draw(0, row, visit, *noise) for row in range(6) for visit in range(4)}
     for row in range(6):
-        assert len({float(drawn[row, visit][0]) for visit in range(4)}) == levels
+        assert len({float(drawn[row, visit][0]) for visit in range(4)}) == 4
     assert len({float(eps.sum()) for _, eps in drawn.values()}) == len(drawn)
-    assert torch.equal(draw(0, 5, 3, levels, shape, 3.0)[1], drawn[5, 3][1])
-    assert not torch.equal(draw(1, 5, 3, levels, shape, 3.0)[1], drawn[5, 3][1])
+    assert torch.equal(draw(0, 5, 3, *noise)[1], drawn[5, 3][1])
+    assert not torch.equal(draw(1, 5, 3, *noise)[1], drawn[5, 3][1])
 
 
 def test_the_noise_levels_are_those_of_finetuning():
@@ -202,7 +213,7 @@ def test_halves_hold_half_of_the_clips():
 
 
 def test_removal_drops_and_keeps_the_ends_of_an_order():
-    order = [f"{n}" for n in (3, 1, 4, 0, 2)]
+    order = ["3", "1", "4", "0", "2"]
     removals = {r.name: r for r in plan_removals({"row": order}, 0.4, (7, 8))}
     kept = {name: set(r.runs[0].clip_ids) for name, r in removals.items()}
     assert kept["full"] == set(order)

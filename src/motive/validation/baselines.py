@@ -23,7 +23,7 @@ CELLS = (4, 4, 4)  # frames, height and width of a latent that is compared
 
 
 class Subject(NamedTuple):
-    """The clips in question, by part: ids in row order."""
+    """The clips in question, by split: ids in row order."""
 
     pool: list[str]
     corrupted: list[str]
@@ -31,42 +31,46 @@ class Subject(NamedTuple):
 
 
 Scores = tuple[Float[np.ndarray, "N Q"], Float[np.ndarray, "M Q"]]  # of the pool and of the copies
+Features = Callable[[str, list[str]], list[Tensor]]  # of a split's clips: blocks [n,F]
 
 
 def at_random(subject: Subject, root: str, params: Params) -> Scores:
     """A random number for each clip and query."""
-    rng, (pool, copies, queries) = np.random.default_rng(0), map(len, subject)
-    return rng.standard_normal((pool, queries)), rng.standard_normal((copies, queries))
+    rng = np.random.default_rng(0)
+    num_queries = len(subject.queries)
+    pool = rng.standard_normal((len(subject.pool), num_queries))
+    return pool, rng.standard_normal((len(subject.corrupted), num_queries))
 
 
 def by_motion_magnitude(subject: Subject, root: str, params: Params) -> Scores:
     """Mean speed of all pixels, whatever the query."""
-    speeds = []
-    for part, ids in (("pool", subject.pool), ("corrupted", subject.corrupted)):
-        stats = read_table(folder_of(root, "default", part) / "masks/mask_stats.parquet").set_index("clip_id")
-        speed = stats["motion"].reindex(ids).fillna(0).to_numpy(float)
-        speeds.append(np.repeat(speed[:, None], len(subject.queries), axis=1))
-    return speeds[0], speeds[1]
+
+    def speeds(split: str, ids: list[str]) -> np.ndarray:
+        stats = read_table(folder_of(root, "default", split) / "masks/mask_stats.parquet")
+        speed = stats.set_index("clip_id")["motion"].reindex(ids).fillna(0).to_numpy(float)
+        return np.repeat(speed[:, None], len(subject.queries), axis=1)
+
+    return speeds("pool", subject.pool), speeds("corrupted", subject.corrupted)
 
 
 def by_pixels(subject: Subject, root: str, params: Params) -> Scores:
     """Likeness of the frames, small."""
-    how = params.clips.model_dump(include=STANDARD) | {"height": PIXELS, "width": PIXELS}
+    small = params.clips.model_dump(include=STANDARD) | {"height": PIXELS, "width": PIXELS}
 
-    def small(part: str, ids: list[str]) -> list[Tensor]:
-        rows: list[Any] = list(read_clips(part).set_index("clip_id", drop=False).loc[ids].itertuples())
-        bar = tqdm(rows, desc=f"pixels {part}", unit="clip")
-        frames = [read_frames(clip_path(row), **how, **clip_span(row)) for row in bar]
+    def pixels(split: str, ids: list[str]) -> list[Tensor]:
+        rows: list[Any] = list(read_clips(split).set_index("clip_id", drop=False).loc[ids].itertuples())
+        bar = tqdm(rows, desc=f"pixels {split}", unit="clip")
+        frames = [read_frames(clip_path(row), **small, **clip_span(row)) for row in bar]
         return [torch.from_numpy(np.stack(frames)).float().flatten(1)]
 
-    return _likeness(small, subject, root)
+    return _likeness(pixels, subject, root)
 
 
 def by_features(subject: Subject, root: str, params: Params) -> Scores:
     """Likeness of the latents on a coarse grid, and as much of the captions' mean embeddings."""
 
-    def coarse(part: str, ids: list[str]) -> list[Tensor]:
-        stored = dict(read_clip_tensors(locate(Path("data") / part / "latents"), ids))
+    def coarse(split: str, ids: list[str]) -> list[Tensor]:
+        stored = dict(read_clip_tensors(locate(Path("data") / split / "latents"), ids))
         latents = [adaptive_avg_pool3d(stored[one]["latent"].float(), CELLS).flatten() for one in ids]
         return [torch.stack(latents), torch.stack([stored[one]["text"].float().mean(0) for one in ids])]
 
@@ -81,17 +85,17 @@ BASELINES: dict[str, Callable[[Subject, str, Params], Scores]] = {
 }
 
 
-def _likeness(features: Callable[[str, list[str]], list[Tensor]], subject: Subject, root: str) -> Scores:
-    """Mean cosine over blocks of features [n,F], less the pool's mean, which all clips share."""
+def _likeness(features: Features, subject: Subject, root: str) -> Scores:
+    """Mean cosine over blocks of features, less the pool's mean, which all clips share."""
     pool = features("pool", subject.pool)
-    copies, queries = features(f"{root}/corrupted", subject.corrupted), features("queries", subject.queries)
-    means = [block.mean(0) for block in pool]
+    copies = features(f"{root}/corrupted", subject.corrupted)
+    queries = features("queries", subject.queries)
+    return _mean_cosines(pool, queries, pool), _mean_cosines(copies, queries, pool)
 
-    def units(blocks: list[Tensor]) -> list[Tensor]:
-        return [normalize(block - mean, dim=1) for block, mean in zip(blocks, means, strict=True)]
 
-    def cosines(blocks: list[Tensor]) -> np.ndarray:
-        pairs = zip(units(blocks), units(queries), strict=True)
-        return torch.stack([one @ other.T for one, other in pairs]).mean(0).numpy()
-
-    return cosines(pool), cosines(copies)
+def _mean_cosines(blocks: list[Tensor], queries: list[Tensor], pool: list[Tensor]) -> np.ndarray:
+    cosines = []
+    for block, of_queries, of_pool in zip(blocks, queries, pool, strict=True):
+        mean = of_pool.mean(0)
+        cosines.append(normalize(block - mean, dim=1) @ normalize(of_queries - mean, dim=1).T)
+    return torch.stack(cosines).mean(0).numpy()

@@ -67,34 +67,39 @@ CORRUPTIONS: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
 }
 
 
-def make_corrupted(originals: pd.DataFrame, part: str, params: Params) -> None:
-    """Write every copy of these pool clips, and what the stages before the masks make of them, as a part."""
-    folder = Path("data") / part / "videos"
+def make_corrupted(originals: pd.DataFrame, split: str, params: Params) -> None:
+    """Write every copy of these pool clips, and what the stages before the masks make of them, as a split."""
+    folder = Path("data") / split / "videos"
     shutil.rmtree(folder, ignore_errors=True)  # copies of other clips; the stages know these by their content
-    how, metadata = params.clips.model_dump(include=STANDARD), []
-    rows: list[Any] = list(originals.itertuples())
-    for row in tqdm(rows, desc="corrupted copies", unit="clip"):
-        frames = read_frames(clip_path(row), **how, **clip_span(row))
-        for name, corrupt in CORRUPTIONS.items():
-            rng = np.random.default_rng(seed_of(name, row.clip_id))
-            write_video(folder / name / f"{row.clip_id}.mp4", corrupt(frames, rng), params.clips.fps)
-            metadata.append({"file_name": f"{name}/{row.clip_id}.mp4", "caption": row.caption})
+    metadata = []
+    for row in tqdm(list(originals.itertuples()), desc="corrupted copies", unit="clip"):
+        metadata += write_copies(row, folder, params)
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metadata))
+
     # A frozen clip that looks like another is still a copy of its own; a clip lives from its first frame on.
-    source = {"source": {**params.clips.source, part: str(folder)}, "duplicates": "keep", "cut": "whole"}
+    source = {"source": {**params.clips.source, split: str(folder)}, "duplicates": "keep", "cut": "whole"}
     params = params.model_copy(update={"clips": params.clips.model_copy(update=source)})
-    run_stage(clips, params, part)
-    run_stage(optical_flow, params, part)
-    run_stage(latents, params, part)
+    run_stage(clips, params, split)
+    run_stage(optical_flow, params, split)
+    run_stage(latents, params, split)
 
 
-def table_of_copies(part: str) -> pd.DataFrame:
-    """Place of each copy in the part's clip table, by its original's id and corruption; complete ones.
+def write_copies(row: Any, folder: Path, params: Params) -> list[dict[str, str]]:
+    """Write a clip in every way as CORRUPTION/CLIP_ID.mp4; returns the lines of metadata.jsonl."""
+    frames = read_frames(clip_path(row), **params.clips.model_dump(include=STANDARD), **clip_span(row))
+    for name, corrupt in CORRUPTIONS.items():
+        rng = np.random.default_rng(seed_of(name, row.clip_id))
+        write_video(folder / name / f"{row.clip_id}.mp4", corrupt(frames, rng), params.clips.fps)
+    return [{"file_name": f"{name}/{row.clip_id}.mp4", "caption": row.caption} for name in CORRUPTIONS]
+
+
+def table_of_copies(split: str) -> pd.DataFrame:
+    """Place of each copy in the split's clip table, by its original's id and corruption; complete ones.
 
     Raises:
         ValueError: none is complete.
     """
-    table = read_clips(part)
+    table = read_clips(split)
     places = pd.DataFrame(
         {
             "original": [Path(video).stem for video in table["video"]],
@@ -104,5 +109,5 @@ def table_of_copies(part: str) -> pd.DataFrame:
     )
     whole: Any = places.pivot(index="original", columns="corruption", values="row").dropna().astype(int)
     if whole.empty:
-        raise ValueError(f"data/{part}/clips: no clip has all of its copies; see failures.parquet there")
+        raise ValueError(f"data/{split}/clips: no clip has all of its copies; see failures.parquet there")
     return whole[list(CORRUPTIONS)]

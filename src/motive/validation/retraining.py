@@ -13,6 +13,7 @@ from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +30,6 @@ from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
 from motive.validation.settings import Settings, Training
-from motive.workers.missing import make_missing
 
 VERSION = 1  # raise it when the same run comes to mean other losses
 
@@ -69,36 +69,45 @@ class Work:
 def retraining_job(
     candidates: list[str], settings: Settings, params: Params, runs: list[Run], measured: dict[str, list[str]]
 ) -> Job:
-    """Of each run, by name: of each part's `measured` clips the losses [n,sigmas,noises].
+    """Of each run, by name: of each split's `measured` clips the losses [n,sigmas,noises].
 
-    Motion-weighted as `PART`, plain as `PART_plain`.
+    Motion-weighted as `SPLIT`, plain as `SPLIT_plain`.
     """
-    decides = params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"})
-    how = {**asdict(settings.training), **decides, "max_tokens": params.latents.max_tokens}
-    how |= {"sigmas": list(settings.loss_sigmas), "noise_seeds": list(settings.loss_noise_seeds)}
-    inputs = {"model": model_folder.fingerprint(params.model.path, "transformer")}
-    inputs["pool"] = read_manifest(Path("data/pool/latents"))["digest"]
-    for part, stage in product(measured, ("latents", "masks")):
-        inputs[f"{part}/{stage}"] = read_manifest(Path("data") / part / stage)["digest"]
-    recipe = Recipe("validation", VERSION, how | {"candidates": candidates, "measured": measured}, inputs)
-    named = {run.name: run for run in runs}
-    work = Work(recipe, params, settings, named, tuple(candidates), measured)
+    recipe = retraining_recipe(candidates, settings, params, measured)
+    runs_by_name = {run.name: run for run in runs}
+    work = Work(recipe, params, settings, runs_by_name, tuple(candidates), measured)
     label = f"validate: trainings, measured on {' and '.join(measured)}"
-    return Job(label, recipe, list(named), 1, partial(make_runs, work))
+    return Job(label, recipe, list(runs_by_name), 1, partial(make_runs, work))
 
 
-def measured_ids(part: str) -> list[str]:
-    """The clips of a part that have a latent and a mask in which something moves."""
-    folder = Path("data") / part
-    latents, masks = locate(folder / "latents"), locate(folder / "masks")
+def retraining_recipe(
+    candidates: list[str], settings: Settings, params: Params, measured: dict[str, list[str]]
+) -> Recipe:
+    """All that decides the losses of a run, but the run itself."""
+    keys = {
+        **asdict(settings.training),
+        **params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"}),
+        "max_tokens": params.latents.max_tokens,
+        "sigmas": list(settings.loss_sigmas),
+        "noise_seeds": list(settings.loss_noise_seeds),
+        "candidates": candidates,
+        "measured": measured,
+    }
+    inputs = {
+        "model": model_folder.fingerprint(params.model.path, "transformer"),
+        "pool": read_manifest(Path("data/pool/latents"))["digest"],
+    }
+    for split, stage in product(measured, ("latents", "masks")):
+        inputs[f"{split}/{stage}"] = read_manifest(Path("data") / split / stage)["digest"]
+    return Recipe("validation", VERSION, keys, inputs)
+
+
+def measured_ids(split: str) -> list[str]:
+    """The clips of a split that have a latent and a mask in which something moves."""
+    latents = locate(Path("data") / split / "latents")
+    masks = locate(Path("data") / split / "masks")
     stored = read_clip_tensors(masks, [clip_id for clip_id in masks if clip_id in latents])
     return sorted(clip_id for clip_id, tensors in stored if tensors["mask"].any())
-
-
-def retrain(jobs: list[Job], params: Params) -> None:
-    """Make the runs that the work store lacks."""
-    label = "validate: trainings, each a"  # "clip", says the bar
-    make_missing(jobs, params.machine, params.model.device, label)
 
 
 def make_runs(work: Work, names: list[str]) -> int:
@@ -107,21 +116,20 @@ def make_runs(work: Work, names: list[str]) -> int:
     Raises:
         ValueError: a loss is no number.
     """
-    params, max_tokens = work.params, work.params.latents.max_tokens
-    model, base = _base(params.model.path, params.model.device)
-    candidates = _clips("pool", work.candidates, max_tokens)
+    model, base = _base(work.params.model.path, work.params.model.device)
+    candidates = _clips("pool", work.candidates, work.params.latents.max_tokens)
     for name in names:
         model.load_state_dict(base)
-        train(model, candidates, work.runs[name], work.settings.training, params)
-        losses: dict[str, Tensor] = {}
-        for part, ids in work.measured.items():
-            clips = _clips(part, tuple(ids), max_tokens)
-            motion, plain = measure(model, clips, work.settings, params)
-            losses |= {part: motion, f"{part}_plain": plain}
-        if not all(values.isfinite().all() for values in losses.values()):
-            raise ValueError("a loss is no number after a short training: lower the learning rate")
-        write_chunk(work.recipe, {name: losses}, {})
+        if work.runs[name].clip_ids:  # else it is the base itself
+            train(model, candidates, work.runs[name], work.settings.training, work.params)
+        write_chunk(work.recipe, {name: measure(model, work)}, {})
     return len(names)
+
+
+def losses_by_run(job: Job, name: str) -> dict[str, Float[np.ndarray, "n"]]:
+    """One of the job's losses of each clip, mean over noise levels and noises, by the name of the run."""
+    kept = zip(job.ids, job.kept(), strict=True)
+    return {run: tensors[name].double().mean((1, 2)).numpy() for run, tensors in kept}
 
 
 # ---- training
@@ -129,27 +137,27 @@ def make_runs(work: Work, names: list[str]) -> int:
 
 def train(model: nn.Module, clips: Clips, run: Run, training: Training, params: Params) -> None:
     """Fine-tune on the run's clips, by the ordinary loss, at a constant learning rate."""
-    if not run.clip_ids:
-        return
-    f, device = params.finetuning, params.model.device
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=f.weight_decay)
-    stream = visits(clips.ids, set(run.clip_ids), run.seed)
-    for _ in range(training.steps):
-        batch = list(islice(stream, training.batch_size))
-        rows = [row for row, _ in batch]
-        z, text = clips.z[rows].to(device), clips.text[rows].to(device)
-        how = training.num_levels, z.shape[1:], f.shift
-        drawn = [draw(run.seed, row, visit, *how) for row, visit in batch]
-        sigma, eps = (torch.stack(values).to(device) for values in zip(*drawn, strict=True))
-
-        def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(model, noised, sigma, text, params.clips.fps)
-
-        plain_loss(predict, z, eps, sigma).backward()
-        nn.utils.clip_grad_norm_(trained, f.max_grad_norm)
+    weights = list(model.parameters())
+    decay = params.finetuning.weight_decay
+    optimizer = torch.optim.AdamW(weights, lr=training.learning_rate, weight_decay=decay)
+    for z, text, sigma, eps in islice(batches(clips, run, training, params), training.steps):
+        velocity = partial(backbones.velocity, model, text=text, fps=params.clips.fps)
+        plain_loss(velocity, z, eps, sigma).backward()
+        nn.utils.clip_grad_norm_(weights, params.finetuning.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
+
+
+def batches(clips: Clips, run: Run, training: Training, params: Params) -> Iterator[list[Tensor]]:
+    """Yield for ever z [B,C,T,h,w] and text [B,S,E] of the clips that come next, sigma [B] and eps like z."""
+    noise = (training.num_levels, clips.z.shape[1:], params.finetuning.shift)
+    stream = visits(clips.ids, set(run.clip_ids), run.seed)
+    while True:
+        batch = list(islice(stream, training.batch_size))
+        rows = [row for row, _ in batch]
+        draws = [draw(run.seed, row, visit, *noise) for row, visit in batch]
+        tensors = (clips.z[rows], clips.text[rows], *map(torch.stack, zip(*draws, strict=True)))
+        yield [tensor.to(params.model.device) for tensor in tensors]
 
 
 def visits(ids: list[str], chosen: set[str], seed: int) -> Iterator[tuple[int, int]]:
@@ -172,18 +180,29 @@ def draw(
 # ---- measuring
 
 
-def measure(model: nn.Module, clips: Clips, settings: Settings, params: Params) -> tuple[Tensor, Tensor]:
-    """Losses [n,sigmas,noises] of the clips: motion-weighted, and plain."""
-    grids, device, fps = [], params.model.device, params.clips.fps
-    for z, text, W in zip(clips.z, clips.text, clips.W, strict=True):
-        text = text[None].to(device)
+def measure(model: nn.Module, work: Work) -> dict[str, Float[Tensor, "n sigmas noises"]]:
+    """Losses of each split's clips: motion-weighted as `SPLIT`, plain as `SPLIT_plain`.
 
-        def predict(noised: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(model, noised, sigma, text.expand(len(noised), -1, -1), fps)
+    Raises:
+        ValueError: one is no number.
+    """
+    losses: dict[str, Tensor] = {}
+    for split, ids in work.measured.items():
+        clips = _clips(split, tuple(ids), work.params.latents.max_tokens)
+        grids = [_clip_losses(model, *clip, work) for clip in zip(clips.z, clips.text, clips.W, strict=True)]
+        losses[split] = torch.stack([grid["motion"] for grid in grids])
+        losses[f"{split}_plain"] = torch.stack([grid["plain"] for grid in grids])
+    if not all(values.isfinite().all() for values in losses.values()):
+        raise ValueError("a loss is no number after a short training: lower the learning rate")
+    return losses
 
-        z, W = z.to(device), W.to(device)
-        grids.append(loss_grid(predict, z, W, settings.loss_sigmas, settings.loss_noise_seeds))
-    return torch.stack([grid["motion"] for grid in grids]), torch.stack([grid["plain"] for grid in grids])
+
+def _clip_losses(model: nn.Module, z: Tensor, text: Tensor, W: Tensor, work: Work) -> dict[str, Tensor]:
+    settings = work.settings
+    device = work.params.model.device
+    text = text.to(device).expand(len(settings.loss_sigmas), *text.shape)
+    velocity = partial(backbones.velocity, model, text=text, fps=work.params.clips.fps)
+    return loss_grid(velocity, z.to(device), W.to(device), settings.loss_sigmas, settings.loss_noise_seeds)
 
 
 # ---- what a worker keeps in memory
@@ -197,10 +216,10 @@ def _base(path: str, device: str) -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=3)
-def _clips(part: str, clip_ids: tuple[str, ...], max_tokens: int) -> Clips:
-    folder, ids = Path("data") / part, list(clip_ids)
-    latents = dict(read_clip_tensors(locate(folder / "latents"), ids))
-    masks = dict(read_clip_tensors(locate(folder / "masks"), ids))
+def _clips(split: str, clip_ids: tuple[str, ...], max_tokens: int) -> Clips:
+    ids = list(clip_ids)
+    latents = dict(read_clip_tensors(locate(Path("data") / split / "latents"), ids))
+    masks = dict(read_clip_tensors(locate(Path("data") / split / "masks"), ids))
     return Clips(
         ids,
         torch.stack([latents[one]["latent"] for one in ids]).float(),

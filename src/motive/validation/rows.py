@@ -1,6 +1,5 @@
 """The attributions that are compared, each a row of the table: influence of clips on queries."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,10 @@ class Attribution(NamedTuple):
 
     influence: Float[np.ndarray, "N Q"]
     ok: Bool[np.ndarray, "N"]
+
+    def at(self, rows: Bool[np.ndarray, "N"]) -> "Attribution":
+        """That of some of the clips."""
+        return Attribution(self.influence[rows], self.ok[rows])
 
     def ranked(self) -> Float[np.ndarray, "N Q"]:
         """What to order by."""
@@ -58,23 +61,29 @@ ROWS = (*BASELINES, *BY_GRADIENTS, "default")  # docs/validation.md says what ea
 
 def attributions(
     subject: Subject, root: str, params: Params
-) -> Iterator[tuple[str, Attribution, Attribution]]:
-    """Yield of each row its name, and the influence of the pool and of the corrupted copies."""
-    for name, scores in BASELINES.items():
-        pool, copies = (Attribution(each, np.ones(len(each), bool)) for each in scores(subject, root, params))
-        yield name, pool, copies
-    how = params.attribution
-    rows = BY_GRADIENTS | {"default": Row("default", how.method, how.damping)}
-    for name, row in rows.items():
-        yield name, *by_gradients(row, subject, root)
+) -> tuple[dict[str, Attribution], dict[str, Attribution]]:
+    """Of each row, by its name, the influence of the pool; and that of the corrupted copies."""
+    pool: dict[str, Attribution] = {}
+    copies: dict[str, Attribution] = {}
+    for name, baseline in BASELINES.items():
+        pool[name], copies[name] = map(all_ok, baseline(subject, root, params))
+    for name, row in BY_GRADIENTS.items():
+        pool[name], copies[name] = by_gradients(row, subject, root)
+    default = Row("default", params.attribution.method, params.attribution.damping)
+    pool["default"], copies["default"] = by_gradients(default, subject, root)
+    return pool, copies
+
+
+def all_ok(influence: Float[np.ndarray, "N Q"]) -> Attribution:
+    """Of a row that says something about every clip."""
+    return Attribution(influence, np.ones(len(influence), bool))
 
 
 def by_gradients(row: Row, subject: Subject, root: str) -> tuple[Attribution, Attribution]:
     """Mean and second moment are of the pool alone: a copy changes nothing for what it is compared with."""
-    (pool, ok), (copies, copies_ok), (queries, _) = (
-        read_sketches(folder_of(root, row.variant, part) / "sketches", ids)
-        for part, ids in subject._asdict().items()
-    )
+    pool, ok = read_sketches(folder_of(root, row.variant, "pool"), subject.pool)
+    copies, copies_ok = read_sketches(folder_of(root, row.variant, "corrupted"), subject.corrupted)
+    queries, _ = read_sketches(folder_of(root, row.variant, "queries"), subject.queries)
     measured = measure(pool, ok, row.method, row.damping)
     return (
         Attribution(influence(pool, queries, ok, measured).numpy(), ok.numpy()),
@@ -86,5 +95,5 @@ def read_sketches(
     folder: Path, clip_ids: list[str]
 ) -> tuple[Shaped[Tensor, "n K D_stored"], Bool[Tensor, "n"]]:
     """The sketches of these clips as stored, and which are ok; a clip without one is not."""
-    sketches, ok = read_aligned(folder, clip_ids, "sketch", "ok")
+    sketches, ok = read_aligned(folder / "sketches", clip_ids, "sketch", "ok")
     return sketches, ok.bool()

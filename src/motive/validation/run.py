@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
@@ -17,12 +17,14 @@ from motive.store.shards import locate
 from motive.validation import report, scores
 from motive.validation.baselines import Subject
 from motive.validation.corrupted import make_corrupted, table_of_copies
-from motive.validation.removal import plan_removals
-from motive.validation.retraining import Run, measured_ids, retrain, retraining_job
+from motive.validation.halves import Halves, plan_halves
+from motive.validation.removal import plan_removals, runs_of
+from motive.validation.retraining import Run, losses_by_run, measured_ids, retraining_job
 from motive.validation.rows import Attribution, attributions
 from motive.validation.settings import Settings
 from motive.validation.truth import add_truth
 from motive.validation.variants import choose, make_variants
+from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
 QUERIES = "queries"
@@ -34,24 +36,28 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     Raises:
         ValueError: a stage that this builds on has not finished.
     """
-    pool, asked = add_truth(choose_pool(settings)), drawn(measured_ids(QUERIES), settings.num_queries)
-    clip_ids = pool["clip_id"].tolist()
-    queries = read_clips(QUERIES).set_index("clip_id", drop=False).loc[asked]
+    pool = add_truth(choose_pool(settings))
+    queries = choose_queries(settings)
     originals = choose_originals(pool, settings)
-    sizes = (len(pool), len(asked), len(originals))
-    log.info("validate: %d clips of the pool, %d queries, %d originals to corrupt", *sizes)
+    log.info(
+        "validate: %d clips of the pool, %d queries, %d originals to corrupt",
+        len(pool),
+        len(queries),
+        len(originals),
+    )
     make_corrupted(originals, f"{root}/corrupted", params)
-    choose("pool", clip_ids, root)
-    choose(QUERIES, asked, root)
+    subject = Subject(_ids(pool), _ids(read_clips(f"{root}/corrupted")), _ids(queries))
+    choose("pool", subject.pool, root)
+    choose(QUERIES, subject.queries, root)
     make_variants(root, params)
-    copies = read_clips(f"{root}/corrupted")["clip_id"].tolist()
-    rows = list(attributions(Subject(clip_ids, copies, asked), root, params))
-    of_pool, of_copies = {name: a for name, a, _ in rows}, {name: a for name, _, a in rows}
+    of_pool, of_copies = attributions(subject, root, params)
 
-    numbers: report.Numbers = {**_sizes(settings), "num_pool": len(pool), "num_queries": len(asked)}
+    # How it was done, and what came of it.
+    numbers: report.Numbers = asdict(settings)
+    numbers |= numbers.pop("training") | {"num_pool": len(pool), "num_queries": len(queries)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
-    numbers |= _against_retraining(of_pool, clip_ids, asked, params, settings)
+    numbers |= _against_retraining(of_pool, subject, params, settings)
     report.write(Path("data") / root, numbers)
     return numbers
 
@@ -62,9 +68,15 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
 def choose_pool(settings: Settings) -> pd.DataFrame:
     """Pool clips of all kinds, as they come."""
     pool = read_clips("pool")
-    known = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
-    chosen = drawn([clip_id for clip_id in pool["clip_id"] if clip_id in known], settings.num_pool)
+    made = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
+    chosen = drawn([clip_id for clip_id in pool["clip_id"] if clip_id in made], settings.num_pool)
     return pd.DataFrame(pool[pool["clip_id"].isin(chosen)])
+
+
+def choose_queries(settings: Settings) -> pd.DataFrame:
+    """Query clips in which something moves."""
+    chosen = drawn(measured_ids(QUERIES), settings.num_queries)
+    return read_clips(QUERIES).set_index("clip_id", drop=False).loc[chosen]
 
 
 def choose_originals(pool: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -80,10 +92,8 @@ def drawn(clip_ids: list[str], count: int) -> list[str]:
     return [clip_id for clip_id in clip_ids if clip_id in chosen]
 
 
-def half_subsets(num_clips: int, count: int, seed: int) -> Bool[np.ndarray, "M N"]:
-    """Random halves, each clip in or out."""
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(num_clips) < num_clips // 2 for _ in range(count)])
+def _ids(clips: pd.DataFrame) -> list[str]:
+    return clips["clip_id"].tolist()
 
 
 # ---- the comparisons
@@ -93,17 +103,16 @@ def _against_copies(
     of_copies: dict[str, Attribution],
     originals: pd.DataFrame,
     queries: pd.DataFrame,
-    part: str,
+    split: str,
     settings: Settings,
 ) -> report.Numbers:
-    """By the queries of an original's own motion where they are known; and by all queries alike."""
-    table = table_of_copies(part)
+    """By the queries of an original's own motion where there are any; and by all queries alike."""
+    table = table_of_copies(split)
     shows = originals.set_index("clip_id").loc[table.index, "shows"].to_numpy()
-    every = np.ones((len(table), len(queries)), bool)
     own = shows[:, None] == queries["motion"].to_numpy()
     own |= ~own.any(1, keepdims=True)
     return scores.corrupted_numbers(of_copies, table, own, settings) | scores.corrupted_numbers(
-        of_copies, table, every, settings, "corrupted_auc_all_queries"
+        of_copies, table, np.ones_like(own), settings, "corrupted_auc_all_queries"
     )
 
 
@@ -118,44 +127,43 @@ def _against_truth(
 
 
 def _against_retraining(
-    pools: dict[str, Attribution],
-    clip_ids: list[str],
-    asked: list[str],
-    params: Params,
-    settings: Settings,
+    pools: dict[str, Attribution], subject: Subject, params: Params, settings: Settings
 ) -> report.Numbers:
     """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
-    candidates, heldout = drawn(clip_ids, settings.num_candidates), params.evaluation.clips
-    rows, ids = pd.Index(clip_ids).get_indexer(pd.Index(candidates)), np.array(candidates)
-    pools = {name: Attribution(a.influence[rows], a.ok[rows]) for name, a in pools.items()}
-    subsets = half_subsets(len(ids), settings.num_subsets, settings.seed)
-    halves = [Run(tuple(ids[subset].tolist()), settings.seed) for subset in subsets]
-    again = [run._replace(seed=settings.seed + 1) for run in halves[: settings.num_repeated]]
-    orders = {name: ids[pools[name].order()].tolist() for name in settings.removed_by}
+    candidates = drawn(subject.pool, settings.num_candidates)
+    rows = np.isin(subject.pool, candidates)
+    pools = {name: attribution.at(rows) for name, attribution in pools.items()}
+    halves = plan_halves(candidates, settings)
+    orders = {name: np.array(candidates)[pools[name].order()].tolist() for name in settings.removed_by}
     removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
-    removed = list(dict.fromkeys(run for r in removals for run in (*r.runs, *r.against)))
-    measured = {QUERIES: asked}
-    make = partial(retraining_job, candidates, settings, params)
-    lds = make([*halves, *again], measured)
-    few = drawn(measured_ids(heldout), settings.num_heldout)
-    removing = make(removed, measured | {heldout: few})
-    retrain([lds, removing], params)
 
-    motion, plain = (stacked(lds, name) for name in (QUERIES, f"{QUERIES}_plain"))
-    numbers = scores.lds_numbers(pools, subsets, motion[: len(halves)], settings)
-    numbers |= scores.lds_numbers(pools, subsets, plain[: len(halves)], settings, "lds_plain")
-    numbers |= scores.reliability_numbers(motion[: len(again)], motion[len(halves) :], settings)
-    losses = {"queries": stacked(removing, QUERIES), "heldout": stacked(removing, heldout)}
-    by_run = {part: dict(zip(removing.ids, rows, strict=True)) for part, rows in losses.items()}
-    return numbers | scores.removal_numbers(removals, by_run)
+    # Removals are measured on held-out clips, too.
+    heldout = params.evaluation.clips
+    measured = {QUERIES: subject.queries, heldout: drawn(measured_ids(heldout), settings.num_heldout)}
+    job = partial(retraining_job, candidates, settings, params)
+    jobs = [
+        job(halves.once + halves.again, {QUERIES: subject.queries}),
+        job(runs_of(removals), measured),
+    ]
+    # The bar says "clip" after it.
+    make_missing(jobs, params.machine, params.model.device, "validate: trainings, each a")
 
-
-def stacked(job: Job, name: str) -> Float[np.ndarray, "runs n"]:
-    """One of the losses of each run, mean over noise levels and noises."""
-    return np.stack([tensors[name].double().mean((1, 2)).numpy() for tensors in job.kept()])
+    losses = {"queries": losses_by_run(jobs[1], QUERIES), "heldout": losses_by_run(jobs[1], heldout)}
+    return _lds_numbers(pools, halves, jobs[0], settings) | scores.removal_numbers(removals, losses)
 
 
-def _sizes(settings: Settings) -> report.Numbers:
-    """How it was done."""
-    numbers = asdict(settings)
-    return numbers.pop("training") | numbers
+def _lds_numbers(
+    pools: dict[str, Attribution], halves: Halves, job: Job, settings: Settings
+) -> report.Numbers:
+    """Of the motion-weighted losses, and of the plain ones."""
+    motion = losses_by_run(job, QUERIES)
+    plain = losses_by_run(job, f"{QUERIES}_plain")
+    once = _stacked(motion, halves.once)
+    numbers = scores.lds_numbers(pools, halves.subsets, once, settings)
+    numbers |= scores.lds_numbers(pools, halves.subsets, _stacked(plain, halves.once), settings, "lds_plain")
+    again = _stacked(motion, halves.again)
+    return numbers | scores.reliability_numbers(once[: len(again)], again, settings)
+
+
+def _stacked(losses: dict[str, Float[np.ndarray, "n"]], runs: list[Run]) -> Float[np.ndarray, "runs n"]:
+    return np.stack([losses[run.name] for run in runs])

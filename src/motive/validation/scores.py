@@ -1,15 +1,14 @@
 """Attributions held against what was measured: the flat numbers of validation.json."""
 
-from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from motive.maths import validity
 from motive.maths.statistics import bootstrap_interval, crossed_t_interval, percentile_interval
-from motive.maths.validity import subset_sums
-from motive.validation.corrupted import CORRUPTIONS
+from motive.maths.validity import Draws, subset_sums
 from motive.validation.removal import Removal, changes
 from motive.validation.rows import REFERENCE, Attribution
 from motive.validation.settings import Settings
@@ -19,7 +18,17 @@ Numbers = dict[str, float]
 
 def named(name: str, value: float, bounds: tuple[float, float]) -> Numbers:
     """A number and its 95 % interval."""
-    return {name: value, f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
+    return {name: float(value), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
+
+
+# ---- against retraining
+
+
+class Lds(NamedTuple):
+    """A linear datamodelling score, and that of draws of subsets and queries, which all rows share."""
+
+    value: float
+    draws: Draws
 
 
 def lds_numbers(
@@ -30,16 +39,13 @@ def lds_numbers(
     key: str = "lds",
 ) -> Numbers:
     """LDS of each row, and by how much it beats the paper's, on the same draws of subsets and queries."""
-    numbers, draws = {}, {}
-    for name, pool in pools.items():
-        predicted = subset_sums(pool.influence, subsets)
-        numbers[f"{key}_{name}"] = validity.lds(predicted, losses)
-        draws[name] = validity.lds_draws(predicted, losses, settings.seed, settings.draws)
-    for name, drawn in draws.items():
-        value = numbers[f"{key}_{name}"]
-        numbers |= named(f"{key}_{name}", value, percentile_interval(drawn))
-        gain = value - numbers[f"{key}_{REFERENCE}"]
-        numbers |= named(f"{key}_gain_{name}", gain, percentile_interval(drawn - draws[REFERENCE]))
+    rows = {name: _lds(subset_sums(a.influence, subsets), losses, settings) for name, a in pools.items()}
+    reference = rows[REFERENCE]
+    numbers: Numbers = {}
+    for name, lds in rows.items():
+        gain = percentile_interval(lds.draws - reference.draws)
+        numbers |= named(f"{key}_{name}", lds.value, percentile_interval(lds.draws))
+        numbers |= named(f"{key}_gain_{name}", lds.value - reference.value, gain)
     return numbers
 
 
@@ -50,32 +56,69 @@ def reliability_numbers(
 
     A perfect prediction of what the seeds have in common correlates with one of them like its square root.
     """
-    value = validity.lds(once, -again)
-    drawn = validity.lds_draws(once, -again, settings.seed, settings.draws)
-    return named("lds_reliability", value, percentile_interval(drawn)) | {
-        "lds_ceiling": max(0.0, value) ** 0.5
-    }
+    lds = _lds(once, -again, settings)
+    numbers = named("lds_reliability", lds.value, percentile_interval(lds.draws))
+    return numbers | {"lds_ceiling": max(0.0, lds.value) ** 0.5}
+
+
+def _lds(predicted: Float[np.ndarray, "M Q"], losses: Float[np.ndarray, "M Q"], settings: Settings) -> Lds:
+    draws = validity.lds_draws(predicted, losses, settings.seed, settings.draws)
+    return Lds(validity.lds(predicted, losses), draws)
+
+
+def removal_numbers(removals: list[Removal], losses: dict[str, dict[str, Float[np.ndarray, "n"]]]) -> Numbers:
+    """Change of the mean motion-weighted loss by each removal, on each split (`losses` by split and run).
+
+    `removal_gain`: how much more than by the same removal in the order of the reference, seed by seed.
+    """
+    numbers: Numbers = {}
+    for split, run_losses in losses.items():
+        change = {removal.name: changes(removal, run_losses) for removal in removals}
+        for removal in removals:
+            numbers |= _mean_change(f"removal_{removal.name}_{split}", change[removal.name])
+            if removal.row != REFERENCE and removal.rival in change:
+                gain = change[removal.name] - change[removal.rival]
+                numbers |= _mean_change(f"removal_gain_{removal.name}_{split}", gain)
+    return numbers
+
+
+def _mean_change(name: str, values: Float[np.ndarray, "seeds n"]) -> Numbers:
+    return named(name, values.mean(), crossed_t_interval(values))
+
+
+# ---- against corrupted copies
 
 
 def corrupted_numbers(
     copies: dict[str, Attribution],
     table: pd.DataFrame,
-    asked: Bool[np.ndarray, "n Q"],
+    counted: Bool[np.ndarray, "n Q"],
     settings: Settings,
     key: str = "corrupted_auc",
 ) -> Numbers:
-    """AUC of each row's mean over the queries that an original is `asked` for: mean, each corruption."""
-    numbers = {}
+    """AUC of each row: mean, and of each corruption; of an original those queries that are `counted`."""
+    numbers: Numbers = {}
     for name, attribution in copies.items():
-        influence = np.where(asked[:, None], attribution.influence[table.to_numpy()], 0).sum(2)
-        scores = influence / asked.sum(1, keepdims=True)
-        scores[~attribution.ok[table.to_numpy()]] = -np.inf
-        aucs = validity.corrupted_aucs(scores)
-        drawn = validity.auc_draws(scores, settings.seed, settings.draws)
-        numbers |= named(f"{key}_{name}", float(aucs.mean()), percentile_interval(drawn))
-        each = zip(list(CORRUPTIONS)[1:], aucs, strict=True)
-        numbers |= {f"{key}_{corruption}_{name}": float(value) for corruption, value in each}
+        influence = mean_influence(attribution, table.to_numpy(), counted)
+        aucs = validity.corrupted_aucs(influence)
+        draws = validity.auc_draws(influence, settings.seed, settings.draws)
+        numbers |= named(f"{key}_{name}", aucs.mean(), percentile_interval(draws))
+        for corruption, auc in zip(table.columns[1:], aucs, strict=True):
+            numbers[f"{key}_{corruption}_{name}"] = float(auc)
     return numbers
+
+
+def mean_influence(
+    attribution: Attribution, places: Int[np.ndarray, "n ways"], counted: Bool[np.ndarray, "n Q"]
+) -> Float[np.ndarray, "n ways"]:
+    """Mean over the queries that are counted; -inf for a copy that is not ok."""
+    influence = np.where(counted[:, None], attribution.influence[places], 0).sum(2)
+    mean = influence / counted.sum(1, keepdims=True)
+    mean[~attribution.ok[places]] = -np.inf
+    return mean
+
+
+# ---- against the truth
 
 
 def precision_numbers(
@@ -83,27 +126,22 @@ def precision_numbers(
 ) -> Numbers:
     """Share of each query's k best that truly show its motion; `clean`: of a pool without look-alikes."""
     relevant = pool["shows"].to_numpy()[:, None] == np.array(motions)
-    numbers: Numbers = {}
-    for (name, attribution), clean in product(pools.items(), (False, True)):
-        rows = ~pool["alike"].to_numpy(bool) if clean else np.ones(len(pool), bool)
+    every = np.ones(len(pool), bool)
+    clean = ~pool["alike"].to_numpy(bool)
+    numbers = _precision(pools, relevant, every, settings, "precision")
+    return numbers | _precision(pools, relevant, clean, settings, "precision_clean")
+
+
+def _precision(
+    pools: dict[str, Attribution],
+    relevant: Bool[np.ndarray, "N Q"],
+    rows: Bool[np.ndarray, "N"],
+    settings: Settings,
+    key: str,
+) -> Numbers:
+    numbers: Numbers = {f"{key}_chance": float(relevant[rows].mean())}
+    for name, attribution in pools.items():
         shares = validity.precision_at(settings.k, attribution.ranked()[rows], relevant[rows])
-        key = f"precision_clean_{name}" if clean else f"precision_{name}"
-        numbers |= named(key, float(shares.mean()), bootstrap_interval(shares, settings.seed, settings.draws))
-        numbers["precision_clean_chance" if clean else "precision_chance"] = float(relevant[rows].mean())
-    return numbers
-
-
-def removal_numbers(removals: list[Removal], losses: dict[str, dict[str, Float[np.ndarray, "n"]]]) -> Numbers:
-    """Change of the mean motion-weighted loss by each removal, on each part (`losses` by part and run).
-
-    `removal_gain`: how much more than by the same removal in the order of the reference, seed by seed.
-    """
-    numbers = {}
-    for part, of_part in losses.items():
-        found = {removal.name: changes(removal, of_part) for removal in removals}
-        gains = {r.name: found[r.name] - found[r.rival] for r in removals if r.rival}
-        for key, each in (("removal", found), ("removal_gain", gains)):
-            for name, change in each.items():
-                value = float(change.mean())
-                numbers |= named(f"{key}_{name}_{part}", value, crossed_t_interval(change))
+        bounds = bootstrap_interval(shares, settings.seed, settings.draws)
+        numbers |= named(f"{key}_{name}", shares.mean(), bounds)
     return numbers

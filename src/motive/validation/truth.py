@@ -15,10 +15,14 @@ def add_truth(clips: pd.DataFrame) -> pd.DataFrame:
     it is the clip's own `motion`, and nothing is alike.
     """
     files = [clip_path(row) for row in clips.itertuples()]
-    labels = {path: label for folder in {file.parent for file in files} for path, label in _labels(folder)}
-    known = [labels.get(str(file), {}) for file in files]
-    shows = [_shown(label) if label else motion for label, motion in zip(known, clips["motion"], strict=True)]
-    return clips.assign(shows=shows, alike=[bool(label.get("looks_of_query")) for label in known])
+    labels: dict[Path, dict] = {}
+    for folder in {file.parent for file in files}:
+        labels |= _labels(folder)
+    motions = zip(files, clips["motion"], strict=True)
+    return clips.assign(
+        shows=[_shown(labels[file]) if file in labels else motion for file, motion in motions],
+        alike=[bool(labels.get(file, {}).get("looks_of_query")) for file in files],
+    )
 
 
 def _shown(label: dict) -> str:
@@ -26,7 +30,9 @@ def _shown(label: dict) -> str:
     return label["motion"] if label["kind"] == label["motion"] else ""
 
 
-def _labels(folder: Path) -> list[tuple[str, dict]]:
+def _labels(folder: Path) -> dict[Path, dict]:
     path = folder / "truth" / "labels.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    return [(str(folder / row["file_name"]), row) for row in rows]
+    if not path.is_file():
+        return {}
+    rows = map(json.loads, path.read_text().splitlines())
+    return {folder / row["file_name"]: row for row in rows}

@@ -1,6 +1,6 @@
 """Masks and sketches made in other ways than params.yaml says, of the same clips, beside the pipeline's own.
 
-A variant of a part is a part of its own, `validation/VARIANT/PART`: what comes before the masks is linked,
+A variant of a split is a split of its own, `validation/VARIANT/SPLIT`: what comes before the masks is linked,
 and the ordinary stages do the rest.
 """
 
@@ -13,8 +13,9 @@ from motive.params import Params
 from motive.stages import masks, run_stage, sketches
 
 BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
-PARTS = ("pool", "queries", "corrupted")
-ONE, FOUR = (0.751,), (0.25, 0.5, 0.751, 0.9)  # noise levels: the paper's; those that evaluation measures at
+SPLITS = ("pool", "queries", "corrupted")
+ONE = (0.751,)  # the paper's noise level
+FOUR = (0.25, 0.5, 0.751, 0.9)  # those that evaluation measures at
 NO_MASK = {"enabled": False, "camera": "keep", "floor": 0.0, "percentile": 100.0, "confidence": False}
 PAPER = NO_MASK | {"enabled": True}
 OURS = {"enabled": True, "camera": "remove", "floor": 3.0, "percentile": 99.0, "confidence": True}
@@ -38,29 +39,29 @@ VARIANTS = {
 }
 
 
-def choose(part: str, clip_ids: list[str], root: str) -> None:
-    """Make a part, `ROOT/PART`, of some clips of another."""
-    clips: Any = read_clips(part)
-    _link(Path("data") / part, Path("data") / root / part, BEFORE[1:])
-    write_clips(f"{root}/{part}", clips[clips["clip_id"].isin(clip_ids)])
+def choose(split: str, clip_ids: list[str], root: str) -> None:
+    """Make a split, `ROOT/SPLIT`, of some clips of another."""
+    _link(Path("data") / split, Path("data") / root / split, BEFORE[1:])
+    clips: Any = read_clips(split)
+    write_clips(f"{root}/{split}", clips[clips["clip_id"].isin(clip_ids)])
 
 
 def make_variants(root: str, params: Params) -> None:
-    """Masks and sketches of every variant of `ROOT/PART`."""
+    """Masks and sketches of every variant of `ROOT/SPLIT`."""
     for name, variant in VARIANTS.items():
         update = {
             "masks": params.masks.model_copy(update=variant.masks),
             "sketches": params.sketches.model_copy(update=variant.sketches),
         }
-        for part in PARTS:
-            _link(Path("data") / root / part, folder_of(root, name, part), BEFORE)
-            for stage in (masks, sketches):
-                run_stage(stage, params.model_copy(update=update), f"{root}/{name}/{part}")
+        for split in SPLITS:
+            _link(Path("data") / root / split, folder_of(root, name, split), BEFORE)
+            run_stage(masks, params.model_copy(update=update), f"{root}/{name}/{split}")
+            run_stage(sketches, params.model_copy(update=update), f"{root}/{name}/{split}")
 
 
-def folder_of(root: str, variant: str, part: str) -> Path:
-    """Where a variant's masks and sketches of a part lie."""
-    return Path("data") / root / variant / part
+def folder_of(root: str, variant: str, split: str) -> Path:
+    """Where a variant's masks and sketches of a split lie."""
+    return Path("data") / root / variant / split
 
 
 def _link(source: Path, folder: Path, stages: tuple[str, ...]) -> None:
