@@ -45,7 +45,7 @@ def kept_clips(
     orders: dict[str, list[str]], count: int, seeds: tuple[int, ...]
 ) -> dict[tuple[str, str], list[list[str]]]:
     """Of each row and way, what is left to train on when `count` clips are dropped or kept, for each seed."""
-    clip_ids = sorted(next(iter(orders.values())))
+    clip_ids = next(iter(orders.values()))
     shuffled = [sorted(clip_ids, key=partial(seed_of, "removal", seed)) for seed in seeds]
     kept = {
         ("random", "drop"): [order[count:] for order in shuffled],

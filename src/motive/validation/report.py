@@ -36,11 +36,8 @@ def chart(n: Numbers) -> np.ndarray:
     return interval_chart(ROWS, columns)
 
 
-# ---- what `motive validate` prints
-
-
 def tables(n: Numbers) -> Iterator[Table]:
-    """A table for each test."""
+    """What `motive validate` prints: a table for each test."""
     yield _lds_table(n)
     yield _copies_table(n)
     if "precision_chance" in n:
@@ -85,18 +82,9 @@ def _removal_table(n: Numbers) -> Table:
     title = "change of the motion loss by a removal, in 1e-5; over the paper's in the same way"
     table = Table("removal", "queries", "over the paper", "held-out", "over the paper", title=title)
     for name in re.findall(r"^removal_(?!gain_)(.+)_queries$", "\n".join(n), re.MULTILINE):
-        table.add_row(
-            name,
-            _change(n, f"removal_{name}_queries"),
-            _change(n, f"removal_gain_{name}_queries"),
-            _change(n, f"removal_{name}_heldout"),
-            _change(n, f"removal_gain_{name}_heldout"),
-        )
+        keys = [f"removal{kind}_{name}_{split}" for split in ("queries", "heldout") for kind in ("", "_gain")]
+        table.add_row(name, *(_spread(n, key, 1e5, 1) if key in n else "" for key in keys))
     return table
-
-
-def _change(n: Numbers, key: str) -> str:
-    return _spread(n, key, 1e5, digits=1) if key in n else ""
 
 
 def _interval(n: Numbers, key: str) -> tuple[float, float, float]:

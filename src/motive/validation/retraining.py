@@ -56,48 +56,43 @@ class Clips(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker needs to know."""
+    """What a worker needs to know, but the runs."""
 
-    recipe: Recipe
-    params: Params
+    candidates: tuple[str, ...]  # pool clips that may be trained on
+    measured: dict[str, list[str]]  # clips whose losses are taken, by split
     settings: Settings
-    runs: dict[str, Run]
-    candidates: tuple[str, ...]
-    measured: dict[str, list[str]]
+    params: Params
 
 
-def retraining_job(
-    candidates: list[str], settings: Settings, params: Params, runs: list[Run], measured: dict[str, list[str]]
-) -> Job:
-    """Of each run, by name: of each split's `measured` clips the losses [n,sigmas,noises].
+def retraining_job(work: Work, runs: list[Run]) -> Job:
+    """Of each run, by name: of each split's measured clips the losses [n,sigmas,noises].
 
     Motion-weighted as `SPLIT`, plain as `SPLIT_plain`.
     """
-    recipe = retraining_recipe(candidates, settings, params, measured)
+    recipe = retraining_recipe(work)
     runs_by_name = {run.name: run for run in runs}
-    work = Work(recipe, params, settings, runs_by_name, tuple(candidates), measured)
-    label = f"validate: trainings, measured on {' and '.join(measured)}"
-    return Job(label, recipe, list(runs_by_name), 1, partial(make_runs, work))
+    label = f"validate: trainings, measured on {' and '.join(work.measured)}"
+    return Job(label, recipe, list(runs_by_name), 1, partial(make_runs, work, recipe, runs_by_name))
 
 
-def retraining_recipe(
-    candidates: list[str], settings: Settings, params: Params, measured: dict[str, list[str]]
-) -> Recipe:
+def retraining_recipe(work: Work) -> Recipe:
     """All that decides the losses of a run, but the run itself."""
+    settings = work.settings
+    params = work.params
     keys = {
         **asdict(settings.training),
         **params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"}),
         "max_tokens": params.latents.max_tokens,
         "sigmas": list(settings.loss_sigmas),
         "noise_seeds": list(settings.loss_noise_seeds),
-        "candidates": candidates,
-        "measured": measured,
+        "candidates": list(work.candidates),
+        "measured": work.measured,
     }
     inputs = {
         "model": model_folder.fingerprint(params.model.path, "transformer"),
         "pool": read_manifest(Path("data/pool/latents"))["digest"],
     }
-    for split, stage in product(measured, ("latents", "masks")):
+    for split, stage in product(work.measured, ("latents", "masks")):
         inputs[f"{split}/{stage}"] = read_manifest(Path("data") / split / stage)["digest"]
     return Recipe("validation", VERSION, keys, inputs)
 
@@ -110,8 +105,8 @@ def measured_ids(split: str) -> list[str]:
     return sorted(clip_id for clip_id, tensors in stored if tensors["mask"].any())
 
 
-def make_runs(work: Work, names: list[str]) -> int:
-    """Train some runs, measure them and keep what was measured; returns their number.
+def make_runs(work: Work, recipe: Recipe, runs: dict[str, Run], names: list[str]) -> int:
+    """Train some of the runs, measure them and keep what was measured; returns their number.
 
     Raises:
         ValueError: a loss is no number.
@@ -120,9 +115,9 @@ def make_runs(work: Work, names: list[str]) -> int:
     candidates = _clips("pool", work.candidates, work.params.latents.max_tokens)
     for name in names:
         model.load_state_dict(base)
-        if work.runs[name].clip_ids:  # else it is the base itself
-            train(model, candidates, work.runs[name], work.settings.training, work.params)
-        write_chunk(work.recipe, {name: measure(model, work)}, {})
+        if runs[name].clip_ids:  # else it is the base itself
+            train(model, candidates, runs[name], work.settings.training, work.params)
+        write_chunk(recipe, {name: measure(model, work)}, {})
     return len(names)
 
 

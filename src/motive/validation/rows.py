@@ -20,10 +20,6 @@ class Attribution(NamedTuple):
     influence: Float[np.ndarray, "N Q"]
     ok: Bool[np.ndarray, "N"]
 
-    def at(self, rows: Bool[np.ndarray, "N"]) -> "Attribution":
-        """That of some of the clips."""
-        return Attribution(self.influence[rows], self.ok[rows])
-
     def ranked(self) -> Float[np.ndarray, "N Q"]:
         """What to order by."""
         return np.where(self.ok[:, None], self.influence, -np.inf)

@@ -1,13 +1,12 @@
 """The whole validation, from corrupted copies to validation.json; it goes on where it was killed."""
 
 import logging
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
@@ -19,7 +18,7 @@ from motive.validation.baselines import Subject
 from motive.validation.corrupted import make_corrupted, table_of_copies
 from motive.validation.halves import Halves, plan_halves
 from motive.validation.removal import plan_removals, runs_of
-from motive.validation.retraining import Run, losses_by_run, measured_ids, retraining_job
+from motive.validation.retraining import Run, Work, losses_by_run, measured_ids, retraining_job
 from motive.validation.rows import Attribution, attributions
 from motive.validation.settings import Settings
 from motive.validation.truth import add_truth
@@ -46,7 +45,11 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
         len(originals),
     )
     make_corrupted(originals, f"{root}/corrupted", params)
-    subject = Subject(_ids(pool), _ids(read_clips(f"{root}/corrupted")), _ids(queries))
+    subject = Subject(
+        pool["clip_id"].tolist(),
+        read_clips(f"{root}/corrupted")["clip_id"].tolist(),
+        queries["clip_id"].tolist(),
+    )
     choose("pool", subject.pool, root)
     choose(QUERIES, subject.queries, root)
     make_variants(root, params)
@@ -54,7 +57,8 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
 
     # How it was done, and what came of it.
     numbers: report.Numbers = asdict(settings)
-    numbers |= numbers.pop("training") | {"num_pool": len(pool), "num_queries": len(queries)}
+    numbers |= numbers.pop("training")
+    numbers |= {"num_pool": len(pool), "num_queries": len(queries)}
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
     numbers |= _against_retraining(of_pool, subject, params, settings)
@@ -92,10 +96,6 @@ def drawn(clip_ids: list[str], count: int) -> list[str]:
     return [clip_id for clip_id in clip_ids if clip_id in chosen]
 
 
-def _ids(clips: pd.DataFrame) -> list[str]:
-    return clips["clip_id"].tolist()
-
-
 # ---- the comparisons
 
 
@@ -119,11 +119,15 @@ def _against_copies(
 def _against_truth(
     pools: dict[str, Attribution], pool: pd.DataFrame, motions: list[str], settings: Settings
 ) -> report.Numbers:
-    """Precision, where something says what the pool's clips truly show."""
-    if set(pool["shows"]) & set(motions):
-        return scores.precision_numbers(pools, pool, motions, settings)
-    log.info("validate: no precision: nothing says what the pool's clips truly show")
-    return {}
+    """Precision, of all clips and without look-alikes, if something says what the pool's clips truly show."""
+    relevant = pool["shows"].to_numpy()[:, None] == np.array(motions)
+    if not relevant.any():
+        log.info("validate: no precision: nothing says what the pool's clips truly show")
+        return {}
+    clean = ~pool["alike"].to_numpy(bool)
+    return scores.precision_numbers(pools, relevant, settings) | scores.precision_numbers(
+        _among(pools, clean), relevant[clean], settings, "precision_clean"
+    )
 
 
 def _against_retraining(
@@ -131,8 +135,7 @@ def _against_retraining(
 ) -> report.Numbers:
     """LDS and removal: all trainings are dealt together, and each is kept as soon as it is done."""
     candidates = drawn(subject.pool, settings.num_candidates)
-    rows = np.isin(subject.pool, candidates)
-    pools = {name: attribution.at(rows) for name, attribution in pools.items()}
+    pools = _among(pools, np.isin(subject.pool, candidates))
     halves = plan_halves(candidates, settings)
     orders = {name: np.array(candidates)[pools[name].order()].tolist() for name in settings.removed_by}
     removals = plan_removals(orders, settings.removal_fraction, settings.removal_seeds)
@@ -140,16 +143,21 @@ def _against_retraining(
     # Removals are measured on held-out clips, too.
     heldout = params.evaluation.clips
     measured = {QUERIES: subject.queries, heldout: drawn(measured_ids(heldout), settings.num_heldout)}
-    job = partial(retraining_job, candidates, settings, params)
+    of_queries = Work(tuple(candidates), {QUERIES: subject.queries}, settings, params)
     jobs = [
-        job(halves.once + halves.again, {QUERIES: subject.queries}),
-        job(runs_of(removals), measured),
+        retraining_job(of_queries, halves.once + halves.again),
+        retraining_job(replace(of_queries, measured=measured), runs_of(removals)),
     ]
     # The bar says "clip" after it.
     make_missing(jobs, params.machine, params.model.device, "validate: trainings, each a")
 
     losses = {"queries": losses_by_run(jobs[1], QUERIES), "heldout": losses_by_run(jobs[1], heldout)}
     return _lds_numbers(pools, halves, jobs[0], settings) | scores.removal_numbers(removals, losses)
+
+
+def _among(pools: dict[str, Attribution], rows: Bool[np.ndarray, "N"]) -> dict[str, Attribution]:
+    """The same of some of the clips."""
+    return {name: Attribution(pool.influence[rows], pool.ok[rows]) for name, pool in pools.items()}
 
 
 def _lds_numbers(

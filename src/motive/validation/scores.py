@@ -21,9 +21,6 @@ def named(name: str, value: float, bounds: tuple[float, float]) -> Numbers:
     return {name: float(value), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
 
 
-# ---- against retraining
-
-
 class Lds(NamedTuple):
     """A linear datamodelling score, and that of draws of subsets and queries, which all rows share."""
 
@@ -86,9 +83,6 @@ def _mean_change(name: str, values: Float[np.ndarray, "seeds n"]) -> Numbers:
     return named(name, values.mean(), crossed_t_interval(values))
 
 
-# ---- against corrupted copies
-
-
 def corrupted_numbers(
     copies: dict[str, Attribution],
     table: pd.DataFrame,
@@ -118,30 +112,16 @@ def mean_influence(
     return mean
 
 
-# ---- against the truth
-
-
 def precision_numbers(
-    pools: dict[str, Attribution], pool: pd.DataFrame, motions: list[str], settings: Settings
-) -> Numbers:
-    """Share of each query's k best that truly show its motion; `clean`: of a pool without look-alikes."""
-    relevant = pool["shows"].to_numpy()[:, None] == np.array(motions)
-    every = np.ones(len(pool), bool)
-    clean = ~pool["alike"].to_numpy(bool)
-    numbers = _precision(pools, relevant, every, settings, "precision")
-    return numbers | _precision(pools, relevant, clean, settings, "precision_clean")
-
-
-def _precision(
     pools: dict[str, Attribution],
     relevant: Bool[np.ndarray, "N Q"],
-    rows: Bool[np.ndarray, "N"],
     settings: Settings,
-    key: str,
+    key: str = "precision",
 ) -> Numbers:
-    numbers: Numbers = {f"{key}_chance": float(relevant[rows].mean())}
+    """Share of each query's k best clips that are relevant, mean over queries."""
+    numbers: Numbers = {f"{key}_chance": float(relevant.mean())}
     for name, attribution in pools.items():
-        shares = validity.precision_at(settings.k, attribution.ranked()[rows], relevant[rows])
+        shares = validity.precision_at(settings.k, attribution.ranked(), relevant)
         bounds = bootstrap_interval(shares, settings.seed, settings.draws)
         numbers |= named(f"{key}_{name}", shares.mean(), bounds)
     return numbers
