@@ -36,6 +36,7 @@ from motive.params import Params, load_params
 from motive.store.files import write_json
 from motive.store.shards import locate, read_clip_tensors
 from testing.fidelity_measures import MEASURES, measures
+from testing.measuring import JsonFile
 
 DIMS = (128, 512, 1024, 2048, 4096, 16384)
 BUDGET = 2048  # bytes a clip: the paper's 512 numbers of float32
@@ -44,7 +45,7 @@ Ways = dict[tuple[str, int, int], Projection]  # kind, dim, seed
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     num_pool: Annotated[int, typer.Option(min=20, help="Pool clips.")] = 500,
     num_queries: Annotated[int, typer.Option(min=2, help="Query clips.")] = 50,
     num_seeds: Annotated[int, typer.Option(min=1, help="Seeds of the projections.")] = 3,
@@ -54,7 +55,7 @@ def main(
     torch.set_num_threads(1)
     params = load_params()
     model = backbones.load_transformer(params.model.path, params.model.dtype, "cpu")
-    ways = {way: KINDS[way[0]](way[1], way[2]) for way in product(KINDS, DIMS, range(num_seeds))}
+    ways: Ways = {way: KINDS[way[0]](way[1], way[2]) for way in product(KINDS, DIMS, range(num_seeds))}
     plan = Plan((sigma,), params.sketches.noise_seed)
     query_losses = partial(losses, QUERY_SPLITS, num_queries, model, plan, params)
     kept = keep_gradients(query_losses(), model)

@@ -36,6 +36,7 @@ from motive.maths.plan import Plan
 from motive.models import backbones
 from motive.params import Params, load_params
 from motive.store.files import write_json
+from testing.measuring import JsonFile
 from testing.peer_numbers import judged, summary
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +53,7 @@ class Way(NamedTuple):
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     environment: Annotated[
         Path, typer.Option(help="Virtual environment with the libraries; made if it is not there.")
     ] = Path(".motive/peers"),

@@ -64,9 +64,7 @@ RETIRED_NAMES = {
 QUOTATIONS = re.compile(r"DO_NOT_TRACK|\"bad teachers\"|the stage `track`:|\{\"track\": \"record\"\}")
 # Rooms that still have such words.
 NOT_YET = ("testing/", "tests/", "benchmarks/", "docs/benchmarks.md")
-NOT_YET += tuple(
-    f"src/motive/{room}/" for room in ("clips", "images", "maths", "recording", "stages", "validation")
-)
+NOT_YET += tuple(f"src/motive/{room}/" for room in ("clips", "images", "maths", "recording", "stages"))
 
 
 def checked_files() -> list[Path]:

@@ -1,7 +1,7 @@
 """The numbers of a validation as a file, as tables for people, and as a chart."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def write(folder: Path, n: Numbers) -> None:
 def chart(n: Numbers) -> np.ndarray:
     """LDS, AUC and precision of each row with their 95 % intervals; the lines are what chance would be."""
 
-    def bars(key: str) -> list[Bar]:
+    def bars(key: str) -> Sequence[Bar]:
         return [Bar(*_interval(n, f"{key}_{name}")) for name in ROWS]
 
     columns = {"LDS": (0.0, bars("lds")), "AUC of corrupted copies": (0.5, bars("corrupted_auc"))}
