@@ -6,7 +6,8 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-BYTES, COLUMNS = 128, 64  # of a row and of numbers at a time: their tables stay in a processor's cache ...
+BYTES = 128  # of a row at a time, and ...
+COLUMNS = 64  # ... of numbers: their tables stay in a processor's cache ...
 ROWS = 8_192  # ... for so many rows
 SIGNS = torch.tensor([[(byte >> n & 1) * 2.0 - 1.0 for n in range(7, -1, -1)] for byte in range(256)])
 
