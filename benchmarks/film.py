@@ -10,15 +10,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
 from motive.params import Params, load_params
-from motive.stages import clips, masks, optical_flow
+from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store.files import read_table
 from testing.real_clips import real_clip
 
@@ -62,17 +62,15 @@ def measure(film: Path, params: Params) -> dict[str, float]:
     shutil.copyfile(film, "film/bbb.mp4")
     Path("model/vae").mkdir(parents=True)
     Path("model/vae/config.json").write_text(json.dumps(STRIDES))
-    seconds = {
-        stage.__name__.rsplit(".")[-1]: timed(stage.run, params) for stage in (clips, optical_flow, masks)
-    }
+    seconds = {stage.__name__.rsplit(".")[-1]: timed(stage, params) for stage in (clips, optical_flow, masks)}
     folder = Path("data/pool")
     return tally(folder) | {f"seconds_{name}": round(spent, 1) for name, spent in seconds.items()}
 
 
-def timed(run: Callable[[str, Params], None], params: Params) -> float:
+def timed(stage: ModuleType, params: Params) -> float:
     """Wall time of a stage."""
     start = time.perf_counter()
-    run("pool", params)
+    run_stage(stage, params, "pool")
     return time.perf_counter() - start
 
 

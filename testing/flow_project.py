@@ -65,7 +65,7 @@ def use(videos: Path, *kinds: str) -> dict[str, str]:
         sha256 = hashlib.sha256((videos / f"{kind}.mp4").read_bytes()).hexdigest()
         file = (f"{kind}.mp4", str(videos), kind, "")
         size = (17, 64, 64, 12.0, 17 / 12, 0.0, 17 / 12)
-        rows.append((clip_id(sha256, kind), *file, *size, sha256))
+        rows.append((clip_id(sha256, kind), *file, *size, sha256, 2000))
     write_clips("pool", pd.DataFrame(rows, columns=list(COLUMNS)))
     return {row[3]: row[0] for row in rows}
 

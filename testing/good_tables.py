@@ -19,8 +19,10 @@ CLIPS = pd.DataFrame(
         "start": 0.0,
         "end": 17 / 12,
         "sha256": [f"{n:064x}" for n in range(4)],
+        "file_size": 2000,
     }
 )
+BAD_FILES = pd.DataFrame({"file": ["cut.mp4"], "kind": "truncated", "reason": "truncated: 2 of 9 frames"})
 FAILURES = pd.DataFrame({"clip_id": IDS[3:], "reason": ["no video stream"]})
 SUMMARY = pd.DataFrame({"clip_id": IDS[:3], "finite": True, "min": 0.0, "max": 1.0, "norm": 1.0})
 MASKS = SUMMARY.assign(
@@ -51,7 +53,7 @@ METRICS = pd.DataFrame({"metric": ["heldout_motion_loss_base", "num_pool"], "val
 
 PER_CLIP = {"clips": CLIPS, "failures": FAILURES}
 GOOD = {
-    "clips": (CLIPS, {}),
+    "clips": (CLIPS, {"failures": BAD_FILES}),
     "optical_flow": (SUMMARY, PER_CLIP),
     "masks": (MASKS, PER_CLIP),
     "latents": (SUMMARY, PER_CLIP),

@@ -114,6 +114,7 @@ def clip_row(folder: Path, n: int, motion: str) -> dict[str, Any]:
         "duration": 5 / 12,
         "start": 0.0,
         "end": 5 / 12,
+        "file_size": 2000 + n,
     }
 
 

@@ -12,8 +12,11 @@ from testing.real_clips import real_clip
 
 
 def reason(path: Path, **options) -> str:
+    """Why it is refused, which begins with the words of its kind."""
     with pytest.raises(BadClip) as error:
         probe(path, **options)
+    words = error.value.kind.replace("_", " ").replace("no motion", "one frame")
+    assert error.value.reason.startswith(words)
     return str(error.value)
 
 
@@ -117,7 +120,8 @@ def test_too_short_says_how_long_it_is_and_must_be(tmp_path, bikes):
 
 def test_damage_inside_the_window_is_refused_or_read_but_never_another_error(tmp_path, bikes):
     path = encode(tmp_path / "clip.webm", bikes, codec="libvpx-vp9")
-    content, draw = path.read_bytes(), np.random.default_rng(0)
+    content = path.read_bytes()
+    draw = np.random.default_rng(0)
     outcomes = []
     for _ in range(40):
         broken = bytearray(content)

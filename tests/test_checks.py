@@ -15,7 +15,7 @@ from motive.checks.great_expectations import Outcome, outcomes
 from motive.store.recipes import Recipe
 from motive.store.shards import summarise
 from motive.store.work import publish, write_chunk
-from testing.good_tables import CLIPS, GOOD, IDS, LOSSES, SKETCHES, SUBSET, SUMMARY, spoilt
+from testing.good_tables import BAD_FILES, CLIPS, GOOD, IDS, LOSSES, SKETCHES, SUBSET, SUMMARY, spoilt
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,8 @@ BAD_VALUES = [
     ("clips", 1, "height", None, f"height: .*{IDS[1]}"),
     ("clips", 1, "width", 99999, f"width: .*{IDS[1]}"),
     ("clips", 1, "width", None, f"width: .*{IDS[1]}"),
+    ("clips", 1, "file_size", 0, f"file_size: .*{IDS[1]}"),
+    ("clips", 1, "file_size", None, f"file_size: values to not be null.*{IDS[1]}"),
     *[
         case
         for name in ("optical_flow", "masks", "latents", "sketches")
@@ -140,9 +142,17 @@ BAD_TABLES = [
 ]
 
 
-def tried(name: str, table: pd.DataFrame) -> list[Outcome]:
+BAD_FAILURES = [  # of the clips stage: column, value, what the outcome says
+    ("file", None, "file: values to not be null"),
+    ("kind", None, "kind: values to not be null: 1 of 1 rows: cut.mp4"),
+    ("kind", "odd", r"kind: values to be in set.*1 of 1 rows: cut.mp4 \(odd\)"),
+    ("reason", None, "reason: values to not be null: 1 of 1 rows: cut.mp4"),
+]
+
+
+def tried(name: str, table: pd.DataFrame, **context: object) -> list[Outcome]:
     suite, _ = checks.SUITES[name]
-    return [outcome for gate in suite(table, **GOOD[name][1]) for outcome in outcomes(gate)]
+    return [outcome for gate in suite(table, **(GOOD[name][1] | context)) for outcome in outcomes(gate)]
 
 
 @cache
@@ -158,8 +168,18 @@ def failing(results: list[Outcome], says: str) -> list[Outcome]:
 def test_a_bad_value_fails_its_expectation(
     name: str, row: int, column: str, value: object, says: str
 ) -> None:
-    results = failing(tried_with(name, row, column, value), says)
-    assert [each.severity for each in results] == ["warning" if name == "drift" else "critical"]
+    broken = failing(tried_with(name, row, column, value), says)
+    assert [each.severity for each in broken] == ["warning" if name == "drift" else "critical"]
+
+
+@cache
+def tried_failures(column: str, value: object) -> list[Outcome]:
+    return tried("clips", CLIPS, failures=spoilt(BAD_FILES, 0, column, value))
+
+
+@pytest.mark.parametrize(("column", "value", "says"), BAD_FAILURES)
+def test_a_bad_failure_fails_its_expectation(column: str, value: object, says: str) -> None:
+    assert len(failing(tried_failures(column, value), says)) == 1
 
 
 @pytest.mark.parametrize(("name", "table", "says"), BAD_TABLES)
@@ -183,8 +203,11 @@ def test_every_expectation_fails_in_a_case_above() -> None:
     wanted = {(name, each.wanted) for name, (table, _) in GOOD.items() for each in tried(name, table)}
     values = [(name, tried_with(name, *spoil), says) for name, *spoil, says in BAD_VALUES]
     tables = [(name, tried(name, table), says) for name, table, says in BAD_TABLES]
+    failures = [("clips", tried_failures(*spoil), says) for *spoil, says in BAD_FAILURES]
     failed = {
-        (name, each.wanted) for name, results, says in (*values, *tables) for each in failing(results, says)
+        (name, each.wanted)
+        for name, results, says in (*values, *tables, *failures)
+        for each in failing(results, says)
     }
     assert sorted(wanted - failed) == []
 
@@ -202,7 +225,7 @@ def test_an_unknown_check_is_named() -> None:
 
 
 def test_checks_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    check("clips", CLIPS)
+    check("clips", CLIPS, failures=BAD_FILES)
     assert capfd.readouterr() == ("", "")
 
 

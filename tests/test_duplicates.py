@@ -13,14 +13,12 @@ from motive.clips.duplicates import DUPLICATES
 from motive.clips.fingerprints import FRAMES, SIZE, fingerprint, look, picks, read_fingerprints
 from motive.clips.table import read_clips
 from motive.maths.duplicates import distance, kept_for, near_pairs
-from motive.params import Params, load_params
-from motive.stages import clips as stage
 from motive.video.reading import read_frames
 from motive.video.writing import write_video
+from testing.clip_folder import SHIPPED, reasons, run_clips
 from testing.real_clips import real_clip
 from toyworld import MOTIONS, draw_clip, sample_scene
 
-SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
 LIMIT = SHIPPED.clips.near_duplicate_distance
 REAL = ("walker.mp4", "globe.avi", "city.mpg", "bikes.mp4", "carphone.mp4", "bunny.mp4")
 
@@ -162,18 +160,13 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: dict[str, np.nda
 
 def run(**changed: object) -> tuple[list[str], dict[str, str]]:
     """The videos of the table, and file -> reason of the failures."""
-    tree = SHIPPED.model_dump()
-    source = {"pool": "pool", "queries": "queries"}
-    tree["clips"] |= {"source": source, "num_frames": 17, "fps": 12.0, "max_failed_fraction": 0.7} | changed
-    tree["evaluation"]["clips"] = "queries"
-    stage.run("pool", Params.model_validate(tree | {"workers": 1}))
-    failures: Any = pd.read_parquet("data/pool/clips/failures.parquet")
-    return sorted(read_clips("pool")["video"]), dict(zip(failures["file"], failures["reason"], strict=True))
+    run_clips(**({"max_failed_fraction": 0.7} | changed))
+    return sorted(read_clips("pool")["video"]), reasons()
 
 
 def reported() -> Any:
     table = pd.read_parquet("data/pool/clips/duplicates.parquet")
-    assert {name: str(kind) for name, kind in table.dtypes.items()} == DUPLICATES
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == DUPLICATES
     return table.set_index("video")
 
 

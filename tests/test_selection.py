@@ -24,18 +24,18 @@ def write_project() -> list[str]:
     write_pipeline(Path("model"))
     random = torch.Generator().manual_seed(0)
     ids = {}
-    for part, count in (("pool", NUM_POOL), ("heldout", NUM_HELDOUT)):
-        ids[part] = write_split(part, [f"{part}{n}" for n in range(count)], videos=False)
+    for split, count in (("pool", NUM_POOL), ("heldout", NUM_HELDOUT)):
+        ids[split] = write_split(split, [f"{split}{n}" for n in range(count)], videos=False)
         clips = {
             one: {
                 "latent": torch.randn(SHAPE, generator=random).half(),
                 "text": torch.randn(3, 64, generator=random).bfloat16(),
             }
-            for one in ids[part]
+            for one in ids[split]
         }
-        write_stage(part, Recipe("latents", 1), clips)
+        write_stage(split, Recipe("latents", 1), clips)
         weights = [torch.rand(SHAPE[1:], generator=random) * (n != NUM_HELDOUT - 1) for n in range(count)]
-        write_masks(part, dict(zip(ids[part], weights, strict=True)))
+        write_masks(split, dict(zip(ids[split], weights, strict=True)))
     ranking = {"clip_id": ids["pool"][::-1], "rank": range(NUM_POOL), "votes": 1, "influence": 0.5}
     ranking |= {
         "status": ["ok"] * (NUM_POOL - 2) + ["still", "failed"],

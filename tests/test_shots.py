@@ -1,4 +1,4 @@
-"""Laws of cutting films up: no clip lies over a cut, and of a film not a second is lost."""
+"""Laws of cutting videos up: no clip lies over a cut, and of a video not a second is lost."""
 
 import shutil
 import tracemalloc
@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from motive.clips.pieces import SHOTS, cut_up
 from motive.clips.shots import find_cuts
 from motive.clips.table import clip_id, clip_path, clip_span, read_clips
-from motive.params import Params, load_params
 from motive.stages import clips as stage
 from motive.video.reading import probe, read_frames, stream_all
+from testing.clip_folder import run_clips, written
 from testing.made_clips import encode
 from testing.real_clips import real_clip
 
 SIZE = (72, 128)
-SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
-LENGTHS = (30, 50, 8, 41)  # frames of each shot of the film
+LENGTHS = (30, 50, 8, 41)  # frames of each shot of the long video
 CUTS = np.cumsum(LENGTHS)[:-1].tolist()
 
 
@@ -39,32 +38,31 @@ def reel() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def times() -> np.ndarray:
-    """Milliseconds at which the film's frames appear: at a varying rate."""
+    """Milliseconds at which the long video's frames appear: at a varying rate."""
     return np.cumsum([0, *np.tile([30, 60, 40], 50)])[: sum(LENGTHS)]
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reel: list[np.ndarray], times: np.ndarray) -> Path:
-    """A film of four shots in the folder of the pool."""
+def long_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reel: list[np.ndarray], times: np.ndarray
+) -> Path:
+    """A video of four shots in the folder of the pool."""
     monkeypatch.chdir(tmp_path)
     Path("pool").mkdir()
-    Path("pool/film.txt").write_text("a film")
-    how = {"options": {"g": "24", "bf": "3"}, "times": times}
-    return encode(Path("pool/film.mkv"), np.concatenate(reel), **how)
+    Path("pool/long.txt").write_text("a long video")
+    options = {"g": "24", "bf": "3"}
+    return encode(Path("pool/long.mkv"), np.concatenate(reel), options=options, times=times)
 
 
-def params(**changed: object) -> Params:
-    tree = SHIPPED.model_dump()
-    source = {"pool": "pool", "queries": "queries"}
-    size = {"num_frames": 9, "fps": 12.0, "height": 36, "width": 64}
-    tree["clips"] |= {"source": source, "cut": "shots"} | size | changed
-    tree["evaluation"]["clips"] = "queries"
-    return Params.model_validate(tree | {"workers": 1})
+def cut(workers: int = 1, **keys: object) -> None:
+    """Run the stage on small clips of nine frames, with other keys of `clips`."""
+    small = {"cut": "shots", "num_frames": 9, "fps": 12.0, "height": 36, "width": 64}
+    run_clips(workers, **(small | keys))
 
 
 def shots() -> Any:
     table = pd.read_parquet("data/pool/clips/shots.parquet")
-    assert {name: str(kind) for name, kind in table.dtypes.items()} == SHOTS
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == SHOTS
     return table
 
 
@@ -83,7 +81,7 @@ def test_a_cut_beside_the_first_or_the_last_frame_is_found(reel, alone):
 
 @pytest.mark.parametrize(("name", "cuts"), [("city.mpg", [116]), ("globe.avi", [])])
 def test_motion_of_camera_or_object_is_no_cut(name, cuts):
-    assert find_cuts((picture for *_, picture in stream_all(real_clip(name), *SIZE)), 3.0) == cuts
+    assert find_cuts((image for *_, image in stream_all(real_clip(name), *SIZE)), 3.0) == cuts
 
 
 def test_nothing_and_one_frame_have_no_cut(reel):
@@ -105,7 +103,7 @@ def test_frames_stream_through_the_detector():
 
 
 @given(st.lists(st.floats(0.01, 5), min_size=2, max_size=30), st.data())
-def test_pieces_cover_a_film_and_respect_its_cuts(gaps, data):
+def test_pieces_cover_a_video_and_respect_its_cuts(gaps, data):
     moments = np.cumsum([0, *gaps])
     appear, end = moments[:-1], float(moments[-1])
     cuts = sorted(data.draw(st.sets(st.integers(1, len(appear) - 1))))
@@ -117,80 +115,85 @@ def test_pieces_cover_a_film_and_respect_its_cuts(gaps, data):
         assert (edges[0], edges[-1]) == (0, pytest.approx(end, abs=1e-6))
         assert {round(float(appear[cut]), 6) for cut in cuts} <= set(edges)
         for piece in pieces:
-            if length and not piece.reason:
+            if length and not piece.kind:
                 assert piece.end - piece.start == pytest.approx(length, abs=2e-3)
-            if length and piece.reason:
+            if length and piece.kind:
+                assert piece.kind == "too_short"
                 assert piece.end - piece.start < length
-    assert all("one frame" in piece.reason for piece in cut_up(appear, range(1, len(appear)), end, None))
+    singles = cut_up(appear, range(1, len(appear)), end, None)
+    assert all(piece.kind == "no_motion" and "one frame" in piece.reason for piece in singles)
 
 
 # ---- the stage
 
 
 @pytest.mark.parametrize("resample", ["window", "stretch"])
-def test_a_film_becomes_clips_that_show_one_shot_each(film, reel, times, resample):
-    stage.run("pool", params(resample=resample))
-    table, told, duration = read_clips("pool"), shots(), probe(film).duration
-    assert [told["start"].iloc[0], *told["end"]] == [*told["start"], pytest.approx(duration)]
-    assert set(told.loc[told["reason"] == "", "clip_id"]) == set(table["clip_id"])
-    assert (told["clip_id"] == "").equals(told["reason"] != "")
-    assert sorted(told["shot"].unique()) == [0, 1, 2, 3]
+def test_a_long_video_becomes_clips_that_show_one_shot_each(long_video, reel, times, resample):
+    cut(resample=resample)
+    table = read_clips("pool")
+    pieces = shots()
+    duration = probe(long_video).duration
+    assert [pieces["start"].iloc[0], *pieces["end"]] == [*pieces["start"], pytest.approx(duration)]
+    assert set(pieces.loc[pieces["reason"] == "", "clip_id"]) == set(table["clip_id"])
+    assert (pieces["clip_id"] == "").equals(pieces["reason"] != "")
+    assert (pieces["kind"] == "").equals(pieces["reason"] == "")
+    assert sorted(pieces["shot"].unique()) == [0, 1, 2, 3]
     edges = [0, *(times[CUTS] / 1000), duration]
     per_shot = [int((after - before + 1e-3) / 0.75) for before, after in pairwise(edges)]
     assert per_shot == [1, 2, 0, 2]
-    found = told[told["reason"] == ""].groupby("shot").size().reindex(range(4), fill_value=0)
-    assert list(found) == (per_shot if resample == "window" else [1, 1, 1, 1])
+    num_clips = pieces[pieces["reason"] == ""].groupby("shot").size().reindex(range(4), fill_value=0)
+    assert list(num_clips) == (per_shot if resample == "window" else [1, 1, 1, 1])
     plain = np.concatenate(reel)
     rows: list[Any] = list(table.itertuples())
     for row in rows:
         frames = read_frames(clip_path(row), 9, 12.0, *SIZE, resample, **clip_span(row))
         apart = np.abs(frames[:, None, ::8, ::8].astype(int) - plain[None, :, ::8, ::8]).mean((2, 3, 4))
-        shot = int(told.set_index("clip_id").loc[row.clip_id, "shot"])
+        shot = int(pieces.set_index("clip_id").loc[row.clip_id, "shot"])
         assert set(np.searchsorted(CUTS, apart.argmin(1), "right")) == {shot}
 
 
-def test_a_rest_is_no_failure_and_a_film_of_rests_is_one(film):
+def test_a_rest_is_no_failure_and_a_video_of_rests_is_one(long_video):
     shutil.copyfile(real_clip("joint.gif"), "pool/short.gif")
     Path("pool/short.txt").write_text("too short")
-    stage.run("pool", params(num_frames=15, max_failed_fraction=0.5))
+    cut(num_frames=15, max_failed_fraction=0.5)
     failures = pd.read_parquet("data/pool/clips/failures.parquet")
-    assert failures.to_numpy().tolist() == [["short.gif", "too short: 1.10 s, needs 1.25 s"]]
+    assert failures.to_numpy().tolist() == [["short.gif", "too_short", "too short: 1.10 s, needs 1.25 s"]]
     rests = shots()[lambda table: table["reason"] != ""]
-    assert set(rests["file"]) == {"film.mkv", "short.gif"}
+    assert set(rests["file"]) == {"long.mkv", "short.gif"}
     assert rests["reason"].str.match(r"too short: \d\.\d\d s, needs 1\.25 s").all()
     with pytest.raises(ValueError, match="1 of 2 clips failed"):
-        stage.run("pool", params(num_frames=15, max_failed_fraction=0.4))
+        cut(num_frames=15, max_failed_fraction=0.4)
 
 
-def test_a_piece_is_named_by_its_span_and_a_whole_file_is_not(film):
-    stage.run("pool", params())
+def test_a_piece_is_named_by_its_span_and_a_whole_file_is_not(long_video):
+    cut()
     rows: list[Any] = list(read_clips("pool").itertuples())
     for row in rows:
-        assert row.clip_id == clip_id(row.sha256, "a film", (row.start, row.end))
-    stage.run("pool", params(cut="whole"))
+        assert row.clip_id == clip_id(row.sha256, "a long video", (row.start, row.end))
+    cut(cut="whole")
     [whole] = read_clips("pool")["clip_id"]
-    assert whole == clip_id(rows[0].sha256, "a film")
+    assert whole == clip_id(rows[0].sha256, "a long video")
     assert not Path("data/pool/clips/shots.parquet").exists()
 
 
-def test_the_threshold_decides_what_is_a_cut(film):
-    stage.run("pool", params(cut_threshold=200.0))
+def test_the_threshold_decides_what_is_a_cut(long_video):
+    cut(cut_threshold=200.0)
     assert set(shots()["shot"]) == {0}
 
 
-def test_what_was_read_is_known_and_workers_change_nothing(film, monkeypatch):
+def test_what_was_read_is_kept_and_workers_change_nothing(long_video, monkeypatch):
     for k in range(3):
-        shutil.copyfile(film, f"pool/copy{k}.mkv")
+        shutil.copyfile(long_video, f"pool/copy{k}.mkv")
         Path(f"pool/copy{k}.txt").write_text(f"copy {k}")
         with Path(f"pool/copy{k}.mkv").open("ab") as file:
             file.write(bytes(k + 1))
-    asked = params(duplicates="drop_near", max_failed_fraction=0.8).model_copy(update={"workers": 2})
-    stage.run("pool", asked)
-    before = {path.name: path.read_bytes() for path in Path("data/pool/clips").iterdir()}
+    keys = {"duplicates": "drop_near", "max_failed_fraction": 0.8}
+    cut(workers=2, **keys)
+    before = written()
     tables = {f"{name}.parquet" for name in ("clips", "failures", "duplicates", "shots")}
     assert set(before) == tables | {"clips.png", "checks.json"}
     shutil.rmtree(".motive")
-    stage.run("pool", asked.model_copy(update={"workers": 1}))
+    cut(**keys)
     monkeypatch.setattr(stage, "read_whole", lambda *_: 1 / 0)
-    stage.run("pool", asked.model_copy(update={"workers": 1}))
-    assert {path.name: path.read_bytes() for path in Path("data/pool/clips").iterdir()} == before
+    cut(**keys)
+    assert written() == before

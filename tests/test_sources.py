@@ -107,9 +107,9 @@ def test_no_path_leaves_the_folder(folder, tmp_path_factory, file):
     (folder / "linked").symlink_to(outside)
     source = jsonl(folder, {"file_name": file, "caption": "x"}, {"file_name": "a.mp4", "caption": "first"})
     assert source.entries == [Entry("a.mp4", "first")]
-    [(where, reason)] = source.failures
-    assert where == "metadata.jsonl line 1"
-    assert "leaves the folder" in reason
+    [failure] = source.failures
+    assert (failure.file, failure.kind) == ("metadata.jsonl line 1", "outside")
+    assert "leaves the folder" in failure.reason
 
 
 def test_plain_links_out_of_the_folder_are_failures_and_links_within_are_not(folder, tmp_path_factory):
@@ -119,42 +119,46 @@ def test_plain_links_out_of_the_folder_are_failures_and_links_within_are_not(fol
     (folder / "a.txt").symlink_to(outside)  # a caption must not leak it either
     (folder / "within.mp4").symlink_to(folder / "a.mp4")
     source = read_source(folder)
-    assert [file for file, _ in source.failures] == ["out.mp4"]
+    assert [(failure.file, failure.kind) for failure in source.failures] == [("out.mp4", "outside")]
     assert Entry("within.mp4", None) in source.entries
     assert Entry("a.mp4", None) in source.entries
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("line", "kind", "reason"),
     [
-        ('{"file_name": "a.mp4"', "no JSON"),
-        ("[1, 2]", "no mapping but a list"),
-        ("null", "no mapping but a NoneType"),
-        ('{"caption": "x"}', "names no file"),
-        ('{"file_name": "", "caption": "x"}', "names no file"),
-        ('{"file_name": 3}', "file_name is 3, no text"),
-        ('{"file_name": "a.mp4", "caption": ["x"]}', "caption is ['x'], no text"),
-        ('{"file_name": "none.mp4"}', "none.mp4 is missing"),
-        ('{"file_name": "deep"}', "deep is a folder"),
-        ('{"file_name": "./c.gif"}', "c.gif again: first in metadata.jsonl line 1"),
-        ('{"file_name": "a.mp4", "caption": "\\ud800"}', "no valid text"),
-        ("[" * 100_000, "no JSON"),
-        ('{"file_name": "a.mp4", "caption": "' + "x" * 65537 + '"}', "caption has more than 65536"),
-        ('{"file_name": "file:a.mp4"}', "file:a.mp4 is missing"),
-        ('{"file_name": "concat:a.mp4|c.gif"}', "is missing"),
-        ('{"file_name": "http://127.0.0.1/a.mp4"}', "is missing"),
-        ('{"file_name": "/dev/zero"}', "leaves the folder"),
-        ('{"file_name": "a.mp4\\u0000"}', "leaves the folder"),
-        ('{"file_name": "' + "x" * 5000 + '"}', "can't be read: File name too long"),
+        ('{"file_name": "a.mp4"', "bad_row", "no JSON"),
+        ("[1, 2]", "bad_row", "no mapping but a list"),
+        ("null", "bad_row", "no mapping but a NoneType"),
+        ('{"caption": "x"}', "bad_row", "names no file"),
+        ('{"file_name": "", "caption": "x"}', "bad_row", "names no file"),
+        ('{"file_name": 3}', "bad_row", "file_name is 3, no text"),
+        ('{"file_name": "a.mp4", "caption": ["x"]}', "bad_row", "caption is ['x'], no text"),
+        ('{"file_name": "none.mp4"}', "no_file", "none.mp4 is missing"),
+        ('{"file_name": "deep"}', "no_file", "deep is a folder"),
+        ('{"file_name": "./c.gif"}', "repeated", "c.gif again: first in metadata.jsonl line 1"),
+        ('{"file_name": "a.mp4", "caption": "\\ud800"}', "bad_row", "no valid text"),
+        ("[" * 100_000, "bad_row", "no JSON"),
+        (
+            '{"file_name": "a.mp4", "caption": "' + "x" * 65537 + '"}',
+            "bad_row",
+            "caption has more than 65536",
+        ),
+        ('{"file_name": "file:a.mp4"}', "no_file", "file:a.mp4 is missing"),
+        ('{"file_name": "concat:a.mp4|c.gif"}', "no_file", "is missing"),
+        ('{"file_name": "http://127.0.0.1/a.mp4"}', "no_file", "is missing"),
+        ('{"file_name": "/dev/zero"}', "outside", "leaves the folder"),
+        ('{"file_name": "a.mp4\\u0000"}', "outside", "leaves the folder"),
+        ('{"file_name": "' + "x" * 5000 + '"}', "no_access", "can't be read: File name too long"),
     ],
     ids=lambda text: text[:30],
 )
-def test_what_is_wrong_with_a_row_stays_with_the_row(folder, line, reason):
+def test_what_is_wrong_with_a_row_stays_with_the_row(folder, line, kind, reason):
     source = jsonl(folder, {"file_name": "c.gif", "caption": "third"}, "", line, {"file_name": "deep/b.MOV"})
     assert source.entries == [Entry("c.gif", "third"), Entry("deep/b.MOV", None)]
-    [(where, told)] = source.failures
-    assert where == "metadata.jsonl line 3"
-    assert reason in told
+    [failure] = source.failures
+    assert (failure.file, failure.kind) == ("metadata.jsonl line 3", kind)
+    assert reason in failure.reason
 
 
 @pytest.mark.parametrize(
@@ -171,21 +175,21 @@ def test_what_could_be_read_for_ever_is_not_opened(folder, make, reason):
     make(folder / "z.mp4")
     make(folder / "a.txt")  # nor a caption
     source = read_source(folder)
-    assert source.failures == [("z.mp4", f"z.mp4 {reason}")]
+    assert source.failures == [("z.mp4", "no_file", f"z.mp4 {reason}")]
     assert Entry("a.mp4", None) in source.entries
 
 
 def test_a_caption_as_long_as_a_disk_is_not_read(folder):
     with (folder / "a.txt").open("wb") as file:
         file.truncate(1 << 40)
-    assert read_source(folder).failures == [("a.mp4", "caption has more than 65536 characters")]
+    assert read_source(folder).failures == [("a.mp4", "bad_row", "caption has more than 65536 characters")]
 
 
 def test_the_longest_name_has_no_room_for_a_caption(folder):
     name = "x" * 252 + ".ts"
     (folder / name).touch()
     assert read_source(folder).failures == [
-        (name, f"its caption {'x' * 252}.txt can't be read: File name too long")
+        (name, "no_access", f"its caption {'x' * 252}.txt can't be read: File name too long")
     ]
 
 
@@ -210,8 +214,10 @@ def test_broken_bytes_and_broken_csv_rows_are_failures(folder):
     (folder / "metadata.csv").write_bytes(rows)
     source = read_source(folder)
     assert [entry.file for entry in source.entries] == ["a.mp4", "c.gif"]
-    assert [where for where, _ in source.failures] == [f"metadata.csv line {number}" for number in (3, 4, 6)]
-    assert "3 fields, the header has 2" in source.failures[0][1]
+    wrong = [(failure.file, failure.kind) for failure in source.failures]
+    lines = {3: "bad_row", 4: "no_file", 6: "bad_row"}
+    assert wrong == [(f"metadata.csv line {number}", kind) for number, kind in lines.items()]
+    assert "3 fields, the header has 2" in source.failures[0].reason
 
 
 def test_empty_cells_are_no_captions(folder):
@@ -222,12 +228,13 @@ def test_empty_cells_are_no_captions(folder):
 
 def test_a_name_of_any_bytes_is_a_failure_that_can_be_printed(folder):
     os.close(os.open(os.fsencode(folder) + b"/\xff.mp4", os.O_CREAT))
-    [(where, reason)] = read_source(folder).failures
-    assert (where, "no valid text" in reason) == ("\\udcff.mp4", True)
+    [failure] = read_source(folder).failures
+    assert (failure.file, failure.kind) == ("\\udcff.mp4", "bad_row")
+    assert "no valid text" in failure.reason
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({}, "has no clips"),
         ({"notes.txt": "x"}, "has no clips"),
@@ -242,10 +249,10 @@ def test_a_name_of_any_bytes_is_a_failure_that_can_be_printed(folder):
     ],
     ids=repr,
 )
-def test_a_folder_that_can_not_be_understood_is_an_error_that_names_it(tmp_path, files, said):
+def test_a_folder_that_can_not_be_understood_is_an_error_that_names_it(tmp_path, files, message):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         read_source(tmp_path)
     assert str(tmp_path) in str(error.value)
 

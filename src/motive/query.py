@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motive import per_clip
 from motive.clips.ranking import with_best_segment, words_of
-from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.clips.table import FRAME_KEYS, clip_path, clip_span, read_clips
 from motive.images.png import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
 from motive.maths.camera_motion import LABELS
@@ -76,8 +76,8 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
         FloatingPointError: its latent, loss or gradient is no number.
     """
     if not video.is_file():
-        raise BadClip("there is no such file")
-    standard = params.clips.model_dump(include=STANDARD)
+        raise BadClip("no_file", "there is no such file")
+    standard = params.clips.model_dump(include=FRAME_KEYS)
     flow = per_clip.optical_flow(
         stream_frames(video, **standard, grey=params.optical_flow.tracker == "dis"),
         load_tracker(params.optical_flow.model_dump()),
@@ -89,7 +89,8 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
     mask = per_clip.motion_mask(flow, **settings)["mask"]
     camera = LABELS[int(flow["label"])]
     if not mask.any():
-        raise BadClip(f"nothing moves in it but the camera ({camera}): see masks.camera and masks.floor")
+        reason = f"nothing moves in it but the camera ({camera}): see masks.camera and masks.floor"
+        raise BadClip("no_motion", reason)
     log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), camera)
 
     max_tokens = params.latents.max_tokens

@@ -5,12 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from motive.clips.table import clips_folder, read_clips
+from motive.clips.table import read_clips
 from motive.images.motion import motion_sheet
 from motive.images.panels import describe, read_panels
 from motive.images.png import write_png
 from motive.params import Params
 from motive.store.files import read_table
+from motive.store.layout import stage_folder
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 
 
@@ -45,7 +46,7 @@ def show(name: str, params: Params, out: Path | None) -> tuple[dict[str, Any], P
 
 def _find(name: str, splits: list[str]) -> tuple[str, pd.DataFrame]:
     """The split and the one row of a clip."""
-    splits = [split for split in splits if (clips_folder(split) / "clips.parquet").is_file()]
+    splits = [split for split in splits if (stage_folder("clips", split) / "clips.parquet").is_file()]
     rows = pd.concat([_named(name, split) for split in splits]) if splits else pd.DataFrame()
     if rows.empty:
         raise ValueError(f"no clip {name!r} in {', '.join(splits) or 'data/'}: give a clip_id or a file name")

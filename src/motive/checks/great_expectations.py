@@ -12,7 +12,7 @@ import pandas as pd
 
 log = logging.getLogger("motive")
 SHOWN = 10  # failing rows that are named
-NAMES = ("clip_id", "metric", "step")  # columns that name a row, whichever a table has
+NAMES = ("clip_id", "metric", "step", "file")  # columns that name a row, whichever a table has
 FINITE = float(np.finfo(np.float64).max)
 
 

@@ -12,14 +12,18 @@ import pandas as pd
 from motive.checks.great_expectations import FINITE, Expectation, Gate
 from motive.clips.ranking import OK, STATUSES
 from motive.clips.table import COLUMNS
+from motive.errors import FAILURE_KINDS
 
 UNLIKELY = 0.01  # a chance below this is no chance
 SLACK = 1e-3  # of a unit norm or a cosine: rounding of float16 and of long sums
 ABSURD = 100.0  # a loss; to predict nothing costs about 2, since noise and latents have variance 1 each
 
 
-def clips(table: pd.DataFrame) -> list[Gate]:
-    """The clip table of docs/data.md: columns, ids unique and sorted, possible sizes and rates."""
+def clips(table: pd.DataFrame, *, failures: pd.DataFrame) -> list[Gate]:
+    """The clip table of docs/data.md: columns, ids unique and sorted, possible sizes and rates.
+
+    `failures`, of failures.parquet: each names a file, one of the kinds, and a reason.
+    """
     again = "run the clips stage again; it writes this column"
     fault = "the file's header is wrong: re-encode the video, or take it out of clips.source"
     order = table.assign(after_the_row_above=table["clip_id"] > table["clip_id"].shift(fill_value=""))
@@ -38,8 +42,10 @@ def clips(table: pd.DataFrame) -> list[Gate]:
         *_between("duration", 0.001, 86400, fault),
         *_between("height", 1, 32768, fault),
         *_between("width", 1, 32768, fault),
+        *_between("file_size", 1, None, again),
     ]
-    return [Gate(table, [schema, some]), Gate(order, expectations)]
+    reasons = [_filled("file", again), *_among("kind", list(FAILURE_KINDS), again), _filled("reason", again)]
+    return [Gate(table, [schema, some]), Gate(order, expectations), Gate(failures, reasons)]
 
 
 def arrays(table: pd.DataFrame, *, clips: pd.DataFrame, failures: pd.DataFrame) -> list[Gate]:

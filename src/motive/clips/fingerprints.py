@@ -15,7 +15,8 @@ from motive.video.frames import evenly_spaced
 
 FRAMES = 5  # of a clip, evenly from its first to its last
 SIDE = 32  # pixels to which a frame is shrunk
-FINE, COARSE = 12, 3  # frequencies kept of brightness and of each colour, in each direction
+FINE = 12  # frequencies kept of brightness, in each direction
+COARSE = 3  # ... and of each colour
 SIZE = FINE * FINE - 1 + 2 * COARSE * COARSE  # numbers of a frame: brightness itself is left out
 FLAT = 2.0  # grey levels: with less contrast than that there is nothing to compare
 USUAL = 40.0  # grey levels of contrast and colour: what clips are scaled towards

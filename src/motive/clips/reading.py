@@ -9,65 +9,96 @@ import numpy as np
 from motive.clips.fingerprints import fingerprint, look, picks
 from motive.clips.pieces import Piece, cut_up, frames_at
 from motive.clips.shots import LOOK, find_cuts
-from motive.clips.table import STANDARD
+from motive.clips.table import FRAME_KEYS
+from motive.errors import BadClip, FailureKind
 from motive.params import Clips
-from motive.video.reading import BadClip, probe, stream_all, stream_frames
+from motive.video.reading import probe, stream_all, stream_frames
 
 
-class Job(NamedTuple):
-    """Work on one file, and what its result is kept under: path, size and time, or the sha256."""
+class KeyedFile(NamedTuple):
+    """A file, what its hash or reading is kept under (path, size and time, or the sha256), and its bytes."""
 
     path: str
     key: str
+    size: int
 
 
-def read_whole(job: Job, clips: Clips) -> dict[str, Any]:
-    """Probe's fields and `pieces`, or the `reason` why this is no clip. Here alone file errors are caught."""
+def read_whole(file: KeyedFile, clips: Clips) -> dict[str, Any]:
+    """Probe's fields and `pieces`, or why this is no clip. Here alone file errors are caught."""
     try:
-        return (_shots if clips.cut == "shots" else _whole)(Path(job.path), clips)
-    except BadClip as reason:
-        return {"reason": str(reason)}
+        return (_shots if clips.cut == "shots" else _whole)(Path(file.path), clips)
+    except BadClip as error:
+        return refusal(error.kind, error.reason)
     except MemoryError:
-        return {"reason": "out of memory: reading it takes more than a process may have"}
+        return refusal("out_of_memory", "out of memory: reading it takes more than a process may have")
     except ImportError:  # no file's fault
         raise
     except Exception as error:  # decoders fail in ways that nobody can list
-        return {"reason": f"can't be decoded: {type(error).__name__}: {error}"}
+        return refusal("damaged", f"can't be decoded: {type(error).__name__}: {error}")
+
+
+def refusal(kind: FailureKind, reason: str) -> dict[str, Any]:
+    """The reading of a file that can't be a clip."""
+    return {"kind": kind, "reason": reason}
 
 
 def _whole(path: Path, clips: Clips) -> dict[str, Any]:
     """A file as one clip."""
-    seen = probe(path, clips.max_pixels)
-    how = clips.model_dump(include={*STANDARD, "max_pixels"})
-    shown = set(picks(clips.num_frames))
-    looks = {k: look(frame) for k, frame in enumerate(stream_frames(path, **how)) if k in shown}
-    seen_as = fingerprint([looks[k] for k in picks(clips.num_frames)])
-    whole = Piece(0, 0.0, seen.duration, fingerprint=seen_as)
-    return {**vars(seen), "pieces": [whole._asdict()]}
+    video = probe(path, clips.max_pixels)
+    settings = clips.model_dump(include={*FRAME_KEYS, "max_pixels"})
+    shown = picks(clips.num_frames)
+    looks = {k: look(frame) for k, frame in enumerate(stream_frames(path, **settings)) if k in shown}
+    whole = Piece(0, 0.0, video.duration, fingerprint=fingerprint([looks[k] for k in shown]))
+    return {**vars(video), "pieces": [whole._asdict()]}
+
+
+# ---- a video of many shots
+
+
+class Seen(NamedTuple):
+    """What is kept of the frames of a video, which are decoded once."""
+
+    times: np.ndarray  # [frames], seconds at which they appear
+    looks: list[np.ndarray]  # 322 bytes a frame
+    cuts: list[int]  # frames that begin a shot, but the first
+    end: float  # seconds
 
 
 def _shots(path: Path, clips: Clips) -> dict[str, Any]:
-    """A film, decoded once, as the pieces between its cuts."""
-    seen = probe(path, clips.max_pixels)
+    """A video as the pieces between its cuts."""
+    video = probe(path, clips.max_pixels)
+    seen = _see(path, clips)
+    seconds = None
+    length = None
+    if clips.resample == "window":
+        seconds = picks(clips.num_frames) / clips.fps
+        length = clips.num_frames / clips.fps
+    pieces = [
+        piece if piece.kind else _with_fingerprint(piece, seen, seconds)
+        for piece in cut_up(seen.times, seen.cuts, min(seen.end, video.duration), length)
+    ]
+    return {**vars(video), "pieces": [piece._asdict() for piece in pieces]}
+
+
+def _see(path: Path, clips: Clips) -> Seen:
+    """Look at every frame, in the size that the detector of cuts wants."""
     scale = LOOK / max(clips.height, clips.width)
     size = (max(1, round(clips.height * scale)), max(1, round(clips.width * scale)))
     times: list[float] = []
-    looks: list[np.ndarray] = []  # 322 bytes a frame
+    looks: list[np.ndarray] = []
     end = 0.0
 
-    def frames() -> Iterator[np.ndarray]:
+    def images() -> Iterator[np.ndarray]:
         nonlocal end
-        for time, end, picture in stream_all(path, *size, clips.max_pixels):  # noqa: B007
+        for time, end, image in stream_all(path, *size, clips.max_pixels):  # noqa: B007
             times.append(time)
-            looks.append(look(picture))
-            yield picture
+            looks.append(look(image))
+            yield image
 
-    cuts = find_cuts(frames(), clips.cut_threshold)
-    seconds = picks(clips.num_frames) / clips.fps if clips.resample == "window" else None
-    length = None if seconds is None else clips.num_frames / clips.fps
-    pieces = cut_up(np.array(times), cuts, min(end, seen.duration), length)
-    for k, piece in enumerate(pieces):
-        if not piece.reason:
-            shown = frames_at(piece, np.array(times), seconds)
-            pieces[k] = piece._replace(fingerprint=fingerprint([looks[index] for index in shown]))
-    return {**vars(seen), "pieces": [piece._asdict() for piece in pieces]}
+    cuts = find_cuts(images(), clips.cut_threshold)
+    return Seen(np.array(times), looks, cuts, end)
+
+
+def _with_fingerprint(piece: Piece, seen: Seen, seconds: np.ndarray | None) -> Piece:
+    shown = frames_at(piece, seen.times, seconds)
+    return piece._replace(fingerprint=fingerprint([seen.looks[index] for index in shown]))

@@ -1,4 +1,4 @@
-"""Where a film cuts, by PySceneDetect: it sees frames that we decoded, never a file."""
+"""Where a video cuts, by PySceneDetect: it sees frames that we decoded, never a file."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
@@ -20,8 +20,8 @@ def find_cuts(frames: Iterable[np.ndarray], threshold: float) -> list[int]:
     detector = AdaptiveDetector(threshold, min_scene_len=0, window_width=AROUND)
     cuts: list[FrameTimecode] = []
     for number, frame in enumerate(_held(frames)):
-        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        cuts += detector.process_frame(FrameTimecode(number, 1.0), picture)
+        image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        cuts += detector.process_frame(FrameTimecode(number, 1.0), image)
     return [cut.frame_num - AROUND for cut in cuts]
 
 

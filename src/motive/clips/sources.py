@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.clips.table import Failure
+from motive.errors import BadClip
+
 log = logging.getLogger("motive")
 
 VIDEO_SUFFIXES = set(".mp4 .m4v .mov .webm .mkv .avi .gif .mpg .mpeg .ts .flv .wmv .ogv".split())  # noqa: SIM905
@@ -31,19 +34,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder offers: entries sorted by file, and (file, reason) of what can't be one."""
+    """What a folder offers: entries sorted by file, and what can't be one."""
 
     layout: str
     entries: list[Entry]
-    failures: list[tuple[str, str]]
+    failures: list[Failure]
     num_ignored: int  # video files that the metadata doesn't mention
 
 
-class _BadRow(ValueError):
-    """One row of metadata that can't be an entry; the message is the reason."""
-
-
-Row = tuple[str, Any]  # where it stands, and what stands there: a mapping, or the _BadRow it is
+Mention = tuple[str, Any]  # of a file: where it stands, and what stands there: a mapping, or why it is none
 
 
 def read_source(folder: Path) -> Source:
@@ -54,14 +53,13 @@ def read_source(folder: Path) -> Source:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: set clips.source in params.yaml to folders of clips")
-    layout, rows = _rows(folder)
-    entries, failures = _entries(folder, rows)
+    layout, mentions = _mentions(folder)
+    entries, failures = _entries(folder, mentions)
     if not entries and not failures:
         raise ValueError(f"{folder} has no clips ({layout}): see docs/data.md, 'Clips in'")
-    mentioned = {entry.file for entry in entries}
-    num_ignored = (
-        sum(file not in mentioned for file in _video_files(folder)) if layout != "plain files" else 0
-    )
+    num_ignored = 0
+    if layout != "plain files":
+        num_ignored = len(set(_video_files(folder)) - {entry.file for entry in entries})
     log.info("%s: %d clips by %s, %d rows can't be used", folder, len(entries), layout, len(failures))
     if num_ignored:
         log.warning("%s: %d video files are not usable by %s and are ignored", folder, num_ignored, layout)
@@ -71,8 +69,8 @@ def read_source(folder: Path) -> Source:
 # ---- the layouts
 
 
-def _rows(folder: Path) -> tuple[str, Iterator[Row]]:
-    """The layout's name and its rows."""
+def _mentions(folder: Path) -> tuple[str, Iterator[Mention]]:
+    """The layout's name, and what it mentions."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
     tables = sorted(names & {"metadata.jsonl", "metadata.csv", "metadata.parquet"})
     _check_inside(folder, [*tables, *(names & {"videos.txt", "prompts.txt", "captions.txt"})])
@@ -92,7 +90,7 @@ def _rows(folder: Path) -> tuple[str, Iterator[Row]]:
     return "plain files", _plain(folder)
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _jsonl(path: Path) -> Iterator[Mention]:
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         if line.strip():
             yield f"{path.name} line {number}", _parsed(line)
@@ -102,10 +100,10 @@ def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        return _BadRow(f"no JSON: {error}")
+        return BadClip("bad_row", f"no JSON: {error}")
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(path: Path) -> Iterator[Mention]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         lines = csv.reader(file, strict=True)
         header = [name.strip() for name in next(lines, [])]
@@ -116,18 +114,19 @@ def _csv(path: Path) -> Iterator[Row]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield f"{path.name} line {lines.line_num}", _BadRow(f"no CSV: {error}")
+                yield f"{path.name} line {lines.line_num}", BadClip("bad_row", f"no CSV: {error}")
                 continue
             if fields:
-                fits = len(fields) == len(header)
-                bad = _BadRow(f"{len(fields)} fields, the header has {len(header)}")
-                yield (
-                    f"{path.name} line {lines.line_num}",
-                    dict(zip(header, fields, strict=True)) if fits else bad,
-                )
+                yield f"{path.name} line {lines.line_num}", _named(header, fields)
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _named(header: list[str], fields: list[str]) -> dict[str, str] | BadClip:
+    if len(fields) != len(header):
+        return BadClip("bad_row", f"{len(fields)} fields, the header has {len(header)}")
+    return dict(zip(header, fields, strict=True))
+
+
+def _parquet(path: Path) -> Iterator[Mention]:
     import pyarrow.parquet as parquet
     from pyarrow import ArrowException
 
@@ -136,20 +135,20 @@ def _parquet(path: Path) -> Iterator[Row]:
     except (ArrowException, OSError) as error:
         raise ValueError(f"{path} is no readable Parquet: {error}") from None
     _check_columns(path, table.column_names)
-    known = [name for name in table.column_names if name in (*FILE_KEYS, *CAPTION_KEYS, "motion")]
-    for number, row in enumerate(table.select(known).to_pylist(), 1):
+    used = [name for name in table.column_names if name in (*FILE_KEYS, *CAPTION_KEYS, "motion")]
+    for number, row in enumerate(table.select(used).to_pylist(), 1):
         yield f"{path.name} row {number}", row
 
 
-def _json(path: Path) -> Iterator[Row]:
+def _json(path: Path) -> Iterator[Mention]:
     rows = _parsed(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     if not isinstance(rows, list):
-        what = rows if isinstance(rows, _BadRow) else f"a {type(rows).__name__}"
+        what = rows if isinstance(rows, BadClip) else f"a {type(rows).__name__}"
         raise ValueError(f"{path} is no list of clips ({what}): see docs/data.md, 'Clips in'")
     yield from ((f"{path.name} item {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _line_by_line(folder: Path, names: set[str]) -> Iterator[Row]:
+def _line_by_line(folder: Path, names: set[str]) -> Iterator[Mention]:
     prompts = next((name for name in ("prompts.txt", "captions.txt") if name in names), None)
     files = _lines(folder / "videos.txt")
     captions = _lines(folder / prompts) if prompts else [""] * len(files)
@@ -165,13 +164,13 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8-sig", errors="replace").rstrip().split("\n")
 
 
-def _plain(folder: Path) -> Iterator[Row]:
+def _plain(folder: Path) -> Iterator[Mention]:
     for file in _video_files(folder):
         beside = (folder / file).with_suffix(".txt")
         try:
             yield file, {"file_name": file, "caption": _caption(folder, beside)}
         except OSError as error:
-            yield file, _BadRow(f"its caption {beside.name} can't be read: {error.strerror}")
+            yield file, BadClip("no_access", f"its caption {beside.name} can't be read: {error.strerror}")
 
 
 def _caption(folder: Path, path: Path) -> str | None:
@@ -184,14 +183,14 @@ def _caption(folder: Path, path: Path) -> str | None:
 
 def _video_files(folder: Path) -> list[str]:
     """All video files by name, sorted, not looking into hidden or linked folders."""
-    found = []
+    videos: list[str] = []
     for where, folders, files in os.walk(folder, onerror=_say_unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        named = (Path(where, name) for name in files if not name.startswith("."))
-        found += [
-            path.relative_to(folder).as_posix() for path in named if path.suffix.lower() in VIDEO_SUFFIXES
-        ]
-    return sorted(found)
+        for name in files:
+            path = Path(where, name)
+            if not name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES:
+                videos.append(path.relative_to(folder).as_posix())
+    return sorted(videos)
 
 
 def _say_unread(error: OSError) -> None:
@@ -212,61 +211,61 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
 # ---- one row
 
 
-def _entries(folder: Path, rows: Iterator[Row]) -> tuple[list[Entry], list[tuple[str, str]]]:
-    entries: list[Entry] = []
-    failures: list[tuple[str, str]] = []
-    seen: dict[str, str] = {}
-    for where, row in rows:
+def _entries(folder: Path, mentions: Iterator[Mention]) -> tuple[list[Entry], list[Failure]]:
+    entries: dict[str, Entry] = {}
+    failures: list[Failure] = []
+    first: dict[str, str] = {}
+    for where, row in mentions:
         try:
             entry = _entry(folder, row)
-            if entry.file in seen:
-                raise _BadRow(f"{entry.file} again: first in {seen[entry.file]}")
-            seen[entry.file] = where
-            entries.append(entry)
-        except _BadRow as reason:
-            failures.append((_printable(where), _printable(str(reason))))
-    return entries, failures
+            if entry.file in entries:
+                raise BadClip("repeated", f"{entry.file} again: first in {first[entry.file]}")
+            entries[entry.file] = entry
+            first[entry.file] = where
+        except BadClip as bad:
+            failures.append(Failure(_printable(where), bad.kind, _printable(bad.reason)))
+    return list(entries.values()), failures
 
 
 def _entry(folder: Path, row: Any) -> Entry:
-    if isinstance(row, _BadRow):
+    if isinstance(row, BadClip):
         raise row
     if not isinstance(row, dict):
-        raise _BadRow(f"no mapping but a {type(row).__name__}")
+        raise BadClip("bad_row", f"no mapping but a {type(row).__name__}")
     file = _text(row, FILE_KEYS)
     if file is None:
-        raise _BadRow(f"names no file: none of {', '.join(FILE_KEYS)}")
+        raise BadClip("bad_row", f"names no file: none of {', '.join(FILE_KEYS)}")
     return Entry(_checked_file(folder, file), _text(row, CAPTION_KEYS), _text(row, ("motion",)) or "")
 
 
 def _text(row: dict, keys: tuple[str, ...]) -> str | None:
     """The first of these keys that has a value; None where none has or it is blank."""
-    key = next(
-        (key for key in keys if row.get(key) is not None and row[key] == row[key]), None
-    )  # NaN is not itself
-    if key is None:
-        return None
-    if not isinstance(row[key], str):
-        raise _BadRow(f"{key} is {row[key]!r}, no text")
-    if len(row[key]) > MAX_TEXT:
-        raise _BadRow(f"{key} has more than {MAX_TEXT} characters")
-    if _printable(row[key]) != row[key]:
-        raise _BadRow(f"{key} {row[key]!r} is no valid text")
-    return row[key].strip() or None
+    for key in keys:
+        text = row.get(key)
+        if text is None or text != text:  # NaN is not itself
+            continue
+        if not isinstance(text, str):
+            raise BadClip("bad_row", f"{key} is {text!r}, no text")
+        if len(text) > MAX_TEXT:
+            raise BadClip("bad_row", f"{key} has more than {MAX_TEXT} characters")
+        if _printable(text) != text:
+            raise BadClip("bad_row", f"{key} {text!r} is no valid text")
+        return text.strip() or None
+    return None
 
 
 def _checked_file(folder: Path, file: str) -> str:
     """The path relative to the folder, of a file that exists and lies in it."""
     path = Path(os.path.normpath(file))
     if path.is_absolute() or ".." in path.parts or "\0" in file:
-        raise _BadRow(f"{file!r} leaves the folder: paths are relative to it")
+        raise BadClip("outside", f"{file!r} leaves the folder: paths are relative to it")
     try:
         if not (folder / path).is_file():  # opening a pipe or a device could wait for ever
-            raise _BadRow(f"{file} is {_what_instead(folder / path)}")
+            raise BadClip("no_file", f"{file} is {_what_instead(folder / path)}")
     except OSError as error:
-        raise _BadRow(f"{file} can't be read: {error.strerror}") from None
+        raise BadClip("no_access", f"{file} can't be read: {error.strerror}") from None
     if not _inside(folder, folder / path):
-        raise _BadRow(f"{file} is a link that leaves the folder")
+        raise BadClip("outside", f"{file} is a link that leaves the folder")
     return path.as_posix()
 
 

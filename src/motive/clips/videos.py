@@ -9,7 +9,7 @@ from motive.clips.table import clip_path, clip_span
 
 
 class ClipVideo(NamedTuple):
-    """A clip's file, which part of it (as `stream_frames` takes it), and its caption."""
+    """A clip's file, which seconds of it (as `stream_frames` takes them), and its caption."""
 
     clip_id: str
     path: Path

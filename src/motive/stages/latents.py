@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from motive import per_clip
-from motive.clips.table import STANDARD, read_clips
+from motive.clips.table import FRAME_KEYS, read_clips
 from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.models import backbones
 from motive.models import folder as model_folder
@@ -55,7 +55,7 @@ def run(split: str, *, clips: Clips, latents: Latents, model: Model, machine: Ma
 def make_recipe(clips: Clips, latents: Latents, model: Model) -> Recipe:
     """A clip id stands for the video and its caption; of the model only the encoders matter."""
     settings = {
-        "clips": clips.model_dump(include=STANDARD),
+        "clips": clips.model_dump(include=FRAME_KEYS),
         "max_tokens": latents.max_tokens,
         "dtype": model.dtype,
     }
@@ -73,7 +73,7 @@ def load(path: str, dtype: str, device: str) -> dict[str, Any]:
 
 def make_chunk(recipe: Recipe, clips: Clips, latents: Latents, model: Model, chunk: list[ClipVideo]) -> int:
     """Encode and keep some clips; one that can't be decoded or encoded becomes a failure."""
-    standard = clips.model_dump(include=STANDARD)
+    standard = clips.model_dump(include=FRAME_KEYS)
     encoded: dict[str, Tensors] = {}
     failures: dict[str, Failure] = {}
     for clip in chunk:

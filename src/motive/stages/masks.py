@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from motive import per_clip
-from motive.clips.table import STANDARD, read_clips
+from motive.clips.table import FRAME_KEYS, read_clips
 from motive.images.motion import motion_sheet
 from motive.images.panels import describe, read_panels
 from motive.images.png import write_if_drawn
@@ -112,7 +112,7 @@ def make_recipe(
 ) -> Recipe:
     """Optical flow stands for all it was made from; of the model only the strides matter."""
     settings = {
-        "clips": clips.model_dump(mode="json", include=STANDARD),
+        "clips": clips.model_dump(mode="json", include=FRAME_KEYS),
         "masks": masks.model_dump(mode="json"),
         "strides": list(read_strides(model_path)),
         "reference": optical_flow.reference,
@@ -188,7 +188,7 @@ def overlay(
     chosen = stats["clip_id"].iloc[evenly_spaced(len(stats), NUM_DRAWN)].tolist()
     masks = {clip_id: clip["mask"] for clip_id, clip in read_done(recipe, chosen)}
     rows = pd.DataFrame(table[table["clip_id"].isin(chosen)])
-    panels = read_panels(rows, describe(stats), masks, flow_folder, clips.model_dump(include=STANDARD))
+    panels = read_panels(rows, describe(stats), masks, flow_folder, clips.model_dump(include=FRAME_KEYS))
     return motion_sheet(list(panels), clips.fps, time_stride)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from motive import per_clip
-from motive.clips.table import STANDARD, read_clips
+from motive.clips.table import FRAME_KEYS, read_clips
 from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.images.motion import motion_sheet
 from motive.images.panels import read_panels
@@ -65,7 +65,7 @@ def make_recipe(clips: Clips, optical_flow: OpticalFlow) -> Recipe:
     """A clip id stands for the video and its caption, so what remains is how a clip is read and tracked."""
     unused = PLACES if optical_flow.tracker == "dis" else PLACES | {"preset"}
     settings = {
-        "clips": clips.model_dump(mode="json", include=STANDARD),
+        "clips": clips.model_dump(mode="json", include=FRAME_KEYS),
         "optical_flow": optical_flow.model_dump(mode="json", exclude=unused),
     }
     return Recipe("optical_flow", VERSION, settings, fingerprint(optical_flow.model_dump()))
@@ -73,7 +73,7 @@ def make_recipe(clips: Clips, optical_flow: OpticalFlow) -> Recipe:
 
 def make_chunk(recipe: Recipe, clips: Clips, optical_flow: OpticalFlow, chunk: list[ClipVideo]) -> int:
     """Make and keep the optical flow of some clips; one that can't be decoded becomes a failure."""
-    standard = clips.model_dump(include=STANDARD)
+    standard = clips.model_dump(include=FRAME_KEYS)
     tracker = load_tracker(optical_flow.model_dump())
     is_grey = optical_flow.tracker == "dis"  # it needs no more, and that is read sooner
     flows: dict[str, Tensors] = {}
@@ -103,5 +103,5 @@ def sheet(table: pd.DataFrame, folder: Path, clips: Clips) -> np.ndarray:
     for clip_id, clip in read_clip_tensors(where, chosen):
         titles[clip_id] = f"{clip_id}   camera {LABELS[int(clip['label'])]}"
     rows = pd.DataFrame(table[table["clip_id"].isin(chosen)])
-    panels = read_panels(rows, titles, {}, folder, clips.model_dump(include=STANDARD))
+    panels = read_panels(rows, titles, {}, folder, clips.model_dump(include=FRAME_KEYS))
     return motion_sheet(list(panels), clips.fps)

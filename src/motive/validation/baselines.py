@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, normalize
 from tqdm import tqdm
 
-from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.clips.table import FRAME_KEYS, clip_path, clip_span, read_clips
 from motive.params import Params
 from motive.store.files import read_table
 from motive.store.shards import locate, read_clip_tensors
@@ -55,7 +55,7 @@ def by_motion_magnitude(subject: Subject, root: str, params: Params) -> Scores:
 
 def by_pixels(subject: Subject, root: str, params: Params) -> Scores:
     """Likeness of the frames, small."""
-    small = params.clips.model_dump(include=STANDARD) | {"height": PIXELS, "width": PIXELS}
+    small = params.clips.model_dump(include=FRAME_KEYS) | {"height": PIXELS, "width": PIXELS}
 
     def pixels(split: str, ids: list[str]) -> list[Tensor]:
         rows: list[Any] = list(read_clips(split).set_index("clip_id", drop=False).loc[ids].itertuples())

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from motive.clips.table import STANDARD, clip_path, clip_span, read_clips
+from motive.clips.table import FRAME_KEYS, clip_path, clip_span, read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
 from motive.stages import clips, latents, optical_flow, run_stage
@@ -86,7 +86,7 @@ def make_corrupted(originals: pd.DataFrame, split: str, params: Params) -> None:
 
 def write_copies(row: Any, folder: Path, params: Params) -> list[dict[str, str]]:
     """Write a clip in every way as CORRUPTION/CLIP_ID.mp4; returns the lines of metadata.jsonl."""
-    frames = read_frames(clip_path(row), **params.clips.model_dump(include=STANDARD), **clip_span(row))
+    frames = read_frames(clip_path(row), **params.clips.model_dump(include=FRAME_KEYS), **clip_span(row))
     for name, corrupt in CORRUPTIONS.items():
         rng = np.random.default_rng(seed_of(name, row.clip_id))
         write_video(folder / name / f"{row.clip_id}.mp4", corrupt(frames, rng), params.clips.fps)

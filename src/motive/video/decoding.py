@@ -8,11 +8,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from motive.errors import BadClip, FailureKind
+
 TICK = 1e-3  # seconds: containers round time stamps to milliseconds
-
-
-class BadClip(ValueError):
-    """A file that can't be a clip; the message is the reason, for `failures.parquet`."""
 
 
 class Shown(NamedTuple):
@@ -48,7 +46,7 @@ def decoded(container: Any, stream: Any, origin: int | None = None) -> Iterator[
     try:
         for index, frame in enumerate(_all_frames(container, stream)):
             if frame.pts is None and origin is not None:
-                raise BadClip(f"damaged: no time stamp after {time:.2f} s")
+                raise BadClip("damaged", f"damaged: no time stamp after {time:.2f} s")
             stamp = _stamp(frame, index, stream)
             start = stamp if start is None else start
             time = stamp - start
@@ -103,15 +101,16 @@ def _decoder(stream: Any) -> Any:
 
 
 def _damaged(what: str, time: float, error: FFmpegError) -> BadClip:
-    kind = "out of memory" if error.errno == ENOMEM else "damaged"
-    return BadClip(f"{kind}: {what} fails after {time:.2f} s ({error.strerror})")
+    kind: FailureKind = "out_of_memory" if error.errno == ENOMEM else "damaged"
+    words = kind.replace("_", " ")
+    return BadClip(kind, f"{words}: {what} fails after {time:.2f} s ({error.strerror})")
 
 
 def on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.VideoFrame]:
     """The frame shown at each moment (ascending seconds); the last stays its length and half a usual one."""
     now = next(frames, None)
     if now is None:
-        raise BadClip("damaged: no frame can be decoded")
+        raise BadClip("damaged", "damaged: no frame can be decoded")
     began = now.time
     num_intervals = 0
     k = 0
@@ -127,5 +126,5 @@ def on_screen(frames: Iterator[Shown], moments: np.ndarray) -> Iterator[av.Video
     usual = (now.time - began) / max(1, num_intervals)
     end = now.time + (now.length or usual)
     if moments[-1] > end + usual / 2 + TICK:
-        raise BadClip(f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
+        raise BadClip("too_short", f"too short: {end:.2f} s, needs {moments[-1]:.2f} s")
     yield from [now.frame] * (len(moments) - k)

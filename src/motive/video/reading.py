@@ -17,7 +17,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from motive.video.decoding import TICK, BadClip, Shown, decoded, on_screen, read_packets, seconds, sought
+from motive.errors import BadClip
+from motive.video.decoding import TICK, Shown, decoded, on_screen, read_packets, seconds, sought
 from motive.video.frames import read_pose, standardised
 
 # Local files in real video formats only: a playlist could make the reader open other files or the network.
@@ -51,7 +52,7 @@ def probe(path: Path, max_pixels: int | None = None) -> Probe:
     with _opened(path, max_pixels) as (container, stream):
         first = next(decoded(container, stream), None)
         if first is None:
-            raise BadClip("damaged: no frame can be decoded")
+            raise BadClip("damaged", "damaged: no frame can be decoded")
         height, width = read_pose(first.frame, stream).shown_size(first.frame)
     return _plausible(Probe(num_frames, height, width, round(num_frames / duration, 3), round(duration, 6)))
 
@@ -134,25 +135,25 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
         with path.open("rb") as file:
             head = file.read(16)
         if not head:
-            raise BadClip("zero bytes")
+            raise BadClip("zero_bytes", "zero bytes")
         container = av.open(f"file:{path}", container_options=SAFE, metadata_errors="replace")
     except FFmpegError as error:
-        raise BadClip(_why_closed(head, error)) from None
+        raise _unopened(head, error) from None
     except OSError as error:
-        raise BadClip(f"can't be read: {error.strerror}") from None
+        raise BadClip("no_access", f"can't be read: {error.strerror}") from None
     with container:
         videos = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
         stream = next(videos, None)
         if stream is None:
             inside = ", ".join(s.type for s in container.streams) or "nothing"
-            raise BadClip(f"no video stream: {inside} inside")
+            raise BadClip("no_video_stream", f"no video stream: {inside} inside")
         codec = stream.codec_context
         if codec is None:
-            raise BadClip("its codec is unknown here")
+            raise BadClip("unknown_codec", "its codec is unknown here")
         if max_pixels is not None:
             if codec.height * codec.width > max_pixels:
                 size = f"{codec.height} x {codec.width} pixels"
-                raise BadClip(f"absurd size: {size}, clips.max_pixels is {max_pixels}")
+                raise BadClip("absurd_size", f"absurd size: {size}, clips.max_pixels is {max_pixels}")
             codec.options = {"max_pixels": str(max_pixels)}  # the stream may say otherwise than its header
         codec.thread_count = 1
         yield container, stream
@@ -161,17 +162,19 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[Any, Any]]:
 def _plausible(seen: Probe) -> Probe:
     """Refuse what only a broken header says."""
     if max(seen.height, seen.width) > 32768:
-        raise BadClip(f"absurd size: {seen.height} x {seen.width} pixels")
+        raise BadClip("absurd_size", f"absurd size: {seen.height} x {seen.width} pixels")
     if not 0.1 <= seen.fps <= 1000 or seen.duration > 86400:
-        raise BadClip(f"absurd rate or length: {seen.fps:g} frames per second, {seen.duration:g} s")
+        rate = f"{seen.fps:g} frames per second"
+        raise BadClip("absurd_length", f"absurd rate or length: {rate}, {seen.duration:g} s")
     return seen
 
 
-def _why_closed(head: bytes, error: FFmpegError) -> str:
+def _unopened(head: bytes, error: FFmpegError) -> BadClip:
     if error.errno == ENOMEM:
-        return "out of memory: its header asks for too much"
-    is_video = any(head[at : at + len(magic)] == magic for at, magic in MAGIC)
-    return "truncated: its index is missing or broken" if is_video else "not a video"
+        return BadClip("out_of_memory", "out of memory: its header asks for too much")
+    if any(head[at : at + len(magic)] == magic for at, magic in MAGIC):
+        return BadClip("truncated", "truncated: its index is missing or broken")
+    return BadClip("not_a_video", "not a video")
 
 
 @dataclass
@@ -211,9 +214,9 @@ def _count(path: Path, max_pixels: int | None) -> tuple[int, float]:
                     timeline.add(seconds(packet), length)
         _check_whole(container, stream, num_packets, end)
     if timeline.num_frames < 2:
-        raise BadClip(f"{['no frame', 'one frame'][timeline.num_frames]}: nothing can move")
+        raise BadClip("no_motion", f"{['no frame', 'one frame'][timeline.num_frames]}: nothing can move")
     if timeline.last <= timeline.first:
-        raise BadClip("no time stamps: all frames are at one moment")
+        raise BadClip("damaged", "no time stamps: all frames are at one moment")
     return timeline.num_frames, timeline.duration
 
 
@@ -222,12 +225,12 @@ def _check_whole(container: Any, stream: Any, num_packets: int, end: float) -> N
     if "avi" in container.format.name:  # it counts a frame that stays on the screen as many: ask the time
         num_packets = max(num_packets, round(end * float(stream.average_rate or 0)))
     if num_packets < 0.9 * stream.frames:
-        raise BadClip(f"truncated: {num_packets} of {stream.frames} frames")
+        raise BadClip("truncated", f"truncated: {num_packets} of {stream.frames} frames")
     keeps_length = container.format.name.startswith(KEEPS_LENGTH)
     promised = (container.duration or 0) / av.time_base if keeps_length else 0
     end -= min(0, container.start_time or 0) / av.time_base  # some count a late start in, some do not
     if end < 0.9 * promised and promised - end > 0.5:
-        raise BadClip(f"truncated: ends at {max(0.0, end):.2f} s of {promised:.2f} s")
+        raise BadClip("truncated", f"truncated: ends at {max(0.0, end):.2f} s of {promised:.2f} s")
 
 
 # ---- a part of a file
