@@ -41,7 +41,6 @@ class BadClip(ValueError):
     """What can't be a clip: of which kind, and why in words, for people."""
 
     def __init__(self, kind: FailureKind, reason: str):
-        assert kind in FAILURE_KINDS, f"{kind!r} is no kind of failure"
         super().__init__(kind, reason)  # both, so that it can be pickled
         self.kind: FailureKind = kind
         self.reason = reason
