@@ -10,8 +10,9 @@ from prefect.runtime import flow_run
 
 from flows.commands import STOP
 from flows.dead import alive, tell_of_the_dead
+from motive.store.layout import state_folder
 
-LOCK = Path(".motive/checkout.lock")
+LOCK = state_folder() / "checkout.lock"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 from filelock import FileLock, Timeout
@@ -10,7 +9,9 @@ from prefect import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-RUNS = Path(".motive/flow_runs")  # a file for each flow run here, locked while its process lives
+from motive.store.layout import state_folder
+
+RUNS = state_folder() / "flow_runs"  # a file for each flow run here, locked while its process lives
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterNam
 from prefect.client.schemas.responses import DeploymentResponse
 from ruamel.yaml import YAML
 
+from motive.store.layout import state_folder
+
 FILE = Path("prefect.yaml")
-AS_DEPLOYED = Path(".motive/prefect.yaml")
+AS_DEPLOYED = state_folder() / "prefect.yaml"
 
 
 def main() -> None:

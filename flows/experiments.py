@@ -18,6 +18,9 @@ from prefect.states import Completed, Failed
 from flows.commands import StageFailed, dvc, read_stage_line
 from flows.graph import untracked
 from flows.tasks import WHERE_IT_MAY_PASS, say, say_all, signature
+from motive.store.layout import stage_folder
+
+METRICS = str(stage_folder("evaluation") / "metrics.json")
 
 
 @task(name="experiment", **WHERE_IT_MAY_PASS)
@@ -90,7 +93,7 @@ def metrics_of(name: str) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         out = Path(folder) / "metrics.json"
         try:
-            say_all(dvc("get", ".", "data/evaluation/metrics.json", "--rev", name, "--out", str(out)))
+            say_all(dvc("get", ".", METRICS, "--rev", name, "--out", str(out)))
         except StageFailed:
             return {}
         return json.loads(out.read_text())

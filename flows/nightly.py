@@ -17,10 +17,11 @@ from flows.graph import data_sources
 from flows.pipeline import is_up_to_date, motive_pipeline
 from flows.tasks import ALWAYS, say_all
 from motive.params import Count, Positive
+from motive.store.layout import state_folder
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOCK = "dvc.lock"
-UNPUSHED = Path(".motive/unpushed")  # there from before a run until its results are on the remote
+UNPUSHED = state_folder() / "unpushed"  # there from before a run until its results are on the remote
 
 
 @flow(name="nightly")

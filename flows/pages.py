@@ -15,8 +15,9 @@ from flows.tasks import say_all
 from motive.checks import warnings
 from motive.params import Params, load_params
 from motive.recording.markdown import best_clips
+from motive.store.layout import data_folder
 
-DATA = Path("data")
+DATA = data_folder()
 TOP = 10  # clips in the table
 WIDTH = 1200  # pixels of the image
 

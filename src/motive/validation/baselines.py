@@ -1,7 +1,6 @@
 """Attributions that no gradient is needed for: what any other must beat."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from motive.clips.table import FRAME_KEYS, clip_path, clip_span, read_clips
 from motive.params import Params
 from motive.store.files import read_table
+from motive.store.layout import stage_folder
 from motive.store.shards import locate, read_clip_tensors
 from motive.validation.variants import folder_of
 from motive.video.reading import read_frames
@@ -70,7 +70,7 @@ def by_features(subject: Subject, root: str, params: Params) -> Scores:
     """Likeness of the latents on a coarse grid, and as much of the captions' mean embeddings."""
 
     def coarse(split: str, ids: list[str]) -> list[Tensor]:
-        stored = dict(read_clip_tensors(locate(Path("data") / split / "latents"), ids))
+        stored = dict(read_clip_tensors(locate(stage_folder("latents", split)), ids))
         latents = [adaptive_avg_pool3d(stored[one]["latent"].float(), CELLS).flatten() for one in ids]
         return [torch.stack(latents), torch.stack([stored[one]["text"].float().mean(0) for one in ids])]
 

@@ -18,6 +18,7 @@ from motive.clips.table import FRAME_KEYS, clip_path, clip_span, read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
 from motive.stages import clips, latents, optical_flow, run_stage
+from motive.store.layout import stage_folder
 from motive.video.reading import read_frames
 from motive.video.writing import write_video
 
@@ -69,7 +70,7 @@ CORRUPTIONS: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
 
 def make_corrupted(originals: pd.DataFrame, split: str, params: Params) -> None:
     """Write every copy of these pool clips, and what the stages before the masks make of them, as a split."""
-    folder = Path("data") / split / "videos"
+    folder = stage_folder("videos", split)
     shutil.rmtree(folder, ignore_errors=True)  # copies of other clips; the stages know these by their content
     metadata = []
     for row in tqdm(list(originals.itertuples()), desc="corrupted copies", unit="clip"):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import count, islice, product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from motive.models import folder as model_folder
 from motive.params import Params
 from motive.store.hashes import text_digest
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
@@ -90,17 +90,17 @@ def retraining_recipe(work: Work) -> Recipe:
     }
     inputs = {
         "model": model_folder.fingerprint(params.model.path, "transformer"),
-        "pool": read_manifest(Path("data/pool/latents"))["digest"],
+        "pool": read_manifest(stage_folder("latents", "pool"))["digest"],
     }
     for split, stage in product(work.measured, ("latents", "masks")):
-        inputs[f"{split}/{stage}"] = read_manifest(Path("data") / split / stage)["digest"]
+        inputs[f"{split}/{stage}"] = read_manifest(stage_folder(stage, split))["digest"]
     return Recipe("validation", VERSION, keys, inputs)
 
 
 def measured_ids(split: str) -> list[str]:
     """The clips of a split that have a latent and a mask in which something moves."""
-    latents = locate(Path("data") / split / "latents")
-    masks = locate(Path("data") / split / "masks")
+    latents = locate(stage_folder("latents", split))
+    masks = locate(stage_folder("masks", split))
     stored = read_clip_tensors(masks, [clip_id for clip_id in masks if clip_id in latents])
     return sorted(clip_id for clip_id, tensors in stored if tensors["mask"].any())
 
@@ -213,8 +213,8 @@ def _base(path: str, device: str) -> tuple[nn.Module, dict[str, Tensor]]:
 @lru_cache(maxsize=3)
 def _clips(split: str, clip_ids: tuple[str, ...], max_tokens: int) -> Clips:
     ids = list(clip_ids)
-    latents = dict(read_clip_tensors(locate(Path("data") / split / "latents"), ids))
-    masks = dict(read_clip_tensors(locate(Path("data") / split / "masks"), ids))
+    latents = dict(read_clip_tensors(locate(stage_folder("latents", split)), ids))
+    masks = dict(read_clip_tensors(locate(stage_folder("masks", split)), ids))
     return Clips(
         ids,
         torch.stack([latents[one]["latent"] for one in ids]).float(),

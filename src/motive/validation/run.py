@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from motive.clips.table import read_clips
 from motive.maths.seeds import seed_of
 from motive.params import Params
 from motive.store.jobs import Job
+from motive.store.layout import split_folder, stage_folder
 from motive.store.shards import locate
 from motive.validation import report, scores
 from motive.validation.baselines import Subject
@@ -62,7 +62,7 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
     numbers |= _against_copies(of_copies, originals, queries, f"{root}/corrupted", settings)
     numbers |= _against_truth(of_pool, pool, queries["motion"].tolist(), settings)
     numbers |= _against_retraining(of_pool, subject, params, settings)
-    report.write(Path("data") / root, numbers)
+    report.write(split_folder(root), numbers)
     return numbers
 
 
@@ -72,7 +72,7 @@ def validate(params: Params, settings: Settings, root: str = "validation") -> re
 def choose_pool(settings: Settings) -> pd.DataFrame:
     """Pool clips of all kinds, as they come."""
     pool = read_clips("pool")
-    made = locate(Path("data/pool/latents")).keys() & locate(Path("data/pool/masks")).keys()
+    made = locate(stage_folder("latents", "pool")).keys() & locate(stage_folder("masks", "pool")).keys()
     chosen = drawn([clip_id for clip_id in pool["clip_id"] if clip_id in made], settings.num_pool)
     return pd.DataFrame(pool[pool["clip_id"].isin(chosen)])
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from motive.clips.table import read_clips, write_clips
 from motive.params import Params
 from motive.stages import masks, run_stage, sketches
+from motive.store.layout import split_folder
 
 BEFORE = ("clips", "optical_flow", "latents")  # stages that no variant changes
 SPLITS = ("pool", "queries", "corrupted")
@@ -41,7 +42,7 @@ VARIANTS = {
 
 def choose(split: str, clip_ids: list[str], root: str) -> None:
     """Make a split, `ROOT/SPLIT`, of some clips of another."""
-    _link(Path("data") / split, Path("data") / root / split, BEFORE[1:])
+    _link(split_folder(split), split_folder(f"{root}/{split}"), BEFORE[1:])
     clips: Any = read_clips(split)
     write_clips(f"{root}/{split}", clips[clips["clip_id"].isin(clip_ids)])
 
@@ -54,14 +55,14 @@ def make_variants(root: str, params: Params) -> None:
             "sketches": params.sketches.model_copy(update=variant.sketches),
         }
         for split in SPLITS:
-            _link(Path("data") / root / split, folder_of(root, name, split), BEFORE)
+            _link(split_folder(f"{root}/{split}"), folder_of(root, name, split), BEFORE)
             run_stage(masks, params.model_copy(update=update), f"{root}/{name}/{split}")
             run_stage(sketches, params.model_copy(update=update), f"{root}/{name}/{split}")
 
 
 def folder_of(root: str, variant: str, split: str) -> Path:
     """Where a variant's masks and sketches of a split lie."""
-    return Path("data") / root / variant / split
+    return split_folder(f"{root}/{variant}/{split}")
 
 
 def _link(source: Path, folder: Path, stages: tuple[str, ...]) -> None:
