@@ -1,5 +1,6 @@
 """Videos that a model generates of prompts: made, kept in the work store, measured, written, drawn."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -112,7 +113,6 @@ def motion_job(generation: Generation, shard_size: int) -> Job:
 def make_videos(generation: Generation, ids: list[str]) -> int:
     """Generate, measure and keep some videos, each from its own prompt's noise; returns their number."""
     evaluation = generation.evaluation
-    fps = generation.clips.fps
     pipeline = sampler(generation.model, evaluation.offload)
     results = {}
     for prompt_id in ids:
@@ -125,9 +125,9 @@ def make_videos(generation: Generation, ids: list[str]) -> int:
             steps=evaluation.num_inference_steps,
             guidance=evaluation.guidance_scale,
             seed=seed_of("video", evaluation.seed, prompt),
-            fps=fps,
+            fps=generation.clips.fps,
         )
-        results[prompt_id] = {"mp4": encoded(frames, fps)}
+        results[prompt_id] = {"mp4": encoded(frames, generation.clips.fps)}
     write_chunk(generation.videos, results, {})
     return measure_motion(generation, ids)
 
@@ -156,24 +156,31 @@ def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> 
     for index, (prompt_id, prompt) in enumerate(generation.prompts.items()):
         path = folder / f"{index:02d}-{slugs[index]}.mp4"
         path.write_bytes(videos[prompt_id]["mp4"].numpy().tobytes())
-        row: Row = {"model": generation.model.name, "index": index, "prompt": prompt, "video": str(path)}
-        for name in MOTION_METRICS:
-            row[name] = float(motion[prompt_id][name])
-        rows.append(row)
+        rows.append(
+            {
+                "model": generation.model.name,
+                "index": index,
+                "prompt": prompt,
+                "video": str(path),
+                **{name: float(motion[prompt_id][name]) for name in MOTION_METRICS},
+            }
+        )
     return rows
 
 
 def draw_samples(rows: list[Row], clips: Clips) -> np.ndarray:
     """Contact sheet u8 [H,W,3]: a few prompts, evenly from the list, with what each model made of them."""
     indexes = evenly_spaced(rows[-1]["index"] + 1, NUM_DRAWN)
-    sheet: dict[str, list[Strip]] = {}
+    sheet: dict[str, list[Strip]] = defaultdict(list)
     for row in rows:
-        if row["index"] not in indexes:
-            continue
-        frames = read_frames(
-            Path(row["video"]), clips.num_frames, clips.fps, clips.height, clips.width, "window"
-        )
-        words = f"{row['prompt']}\nmoving {row['moving_fraction']:.0%}, mean {row['mean_motion']:.1f} px/s"
-        strips = sheet.setdefault(f"{row['index']:02d}", [])
-        strips.append(Strip(spread(frames, NUM_FRAMES), words))
+        if row["index"] in indexes:
+            sheet[f"{row['index']:02d}"].append(_strip(row, clips))
     return strip_sheet(["base", "tuned"], list(sheet.items()))
+
+
+def _strip(row: Row, clips: Clips) -> Strip:
+    """A few frames of a generated video, with its prompt and how much moves."""
+    size = (clips.height, clips.width)
+    frames = read_frames(Path(row["video"]), clips.num_frames, clips.fps, *size, "window")
+    words = f"{row['prompt']}\nmoving {row['moving_fraction']:.0%}, mean {row['mean_motion']:.1f} px/s"
+    return Strip(spread(frames, NUM_FRAMES), words)

@@ -7,9 +7,9 @@ Stages, `motive query`, benchmarks and notebooks all call these four. Each retur
 clip, a dict of tensors on the CPU.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import tee
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -58,25 +58,37 @@ def optical_flow(
         ValueError: fewer than two frames, frames too small, or not a whole number of cells.
     """
     camera = Camera(adjacent=reference == "adjacent")
-    flows: list[Tensor] = []
-    confidences: list[Tensor] = []
-    views: list[View] = []
-    brightness: list[float] = []
+    steps = list(_steps(frames, tracker, camera, stride))
+    flow = torch.stack([step.flow for step in steps])
+    size = (flow.shape[2] * stride, flow.shape[3] * stride)
+    return {
+        "flow": flow,
+        "confidence": torch.stack([step.confidence for step in steps]),
+        "brightness": torch.tensor([step.brightness for step in steps]).mean() / 255,
+        **_without_camera(flow, [step.view for step in steps], reference, fps, size),
+    }
+
+
+class _Step(NamedTuple):
+    """What is kept of one frame: flow f16 [2,h,w], confidence u8 [h,w], the camera's view, mean grey."""
+
+    flow: Tensor
+    confidence: Tensor
+    view: View
+    brightness: float
+
+
+def _steps(frames: Iterable[np.ndarray], tracker: Tracker, camera: Camera, stride: int) -> Iterator[_Step]:
     frames, frames_to_match = tee(frames)
     for frame, step in zip(frames, tracker(frames_to_match), strict=True):
         grey = to_grey(frame)
         coarse = keep_on_grid(step.flow, stride)
-        flows.append(coarse.half())
-        confidences.append((keep_on_grid(step.confidence, stride) * 255).round().to(torch.uint8))
-        views.append(camera.view(grey, coarse.numpy()))
-        brightness.append(float(grey[::4, ::4].mean()))
-    flow = torch.stack(flows)
-    return {
-        "flow": flow,
-        "confidence": torch.stack(confidences),
-        "brightness": torch.tensor(brightness).mean() / 255,
-        **_without_camera(flow, views, reference, fps, (flow.shape[2] * stride, flow.shape[3] * stride)),
-    }
+        yield _Step(
+            flow=coarse.half(),
+            confidence=(keep_on_grid(step.confidence, stride) * 255).round().to(torch.uint8),
+            view=camera.view(grey, coarse.numpy()),
+            brightness=float(grey[::4, ::4].mean()),
+        )
 
 
 def _without_camera(

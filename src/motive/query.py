@@ -94,10 +94,15 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
     log.info("query: weight %.3f of 1 on average, camera %s", mask.float().mean(), camera)
 
     max_tokens = params.latents.max_tokens
-    encoders = latents.load(params.model.path, params.model.dtype, params.model.device)
-    clip = per_clip.encode_clip(read_frames(video, **standard), caption, **encoders, max_tokens=max_tokens)
+    clip = per_clip.encode_clip(
+        read_frames(video, **standard),
+        caption,
+        **latents.load(params.model.path, params.model.dtype, params.model.device),
+        max_tokens=max_tokens,
+    )
+    text = padded([clip["text"].float()], max_tokens)[0]
     sketch_clip = sketches.sketcher(params.sketches, params.model, "float32", params.clips.fps)
-    return sketch_clip(clip["latent"], padded([clip["text"].float()], max_tokens)[0], mask)["sketch"]
+    return sketch_clip(clip["latent"], text, mask)["sketch"]
 
 
 def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
@@ -106,13 +111,15 @@ def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
     usable = torch.from_numpy(ok)
     measured = measure(stored, usable, params.attribution.method, params.attribution.damping)
     values = influence(stored, sketch[None], usable, measured)[:, 0].numpy()
-
-    rows = ok.nonzero()[0]
-    rows = rows[np.argsort(-values[rows], kind="stable")]
-    table = pd.DataFrame({"rank": range(len(rows)), "influence": values[rows]})
-    table["clip_id"] = pool["clip_id"].to_numpy()[rows]
     segments = attribution.segment_table(pool, sketch[None], measured, ok, params.clips)
+    table = _best_first(pool["clip_id"].to_numpy()[ok], values[ok])
     return with_best_segment(table, segments).merge(pool, on="clip_id", how="left")
+
+
+def _best_first(clip_ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """`rank`, `influence` and `clip_id` of clips whose influence is `values`; row order where it is equal."""
+    order = np.argsort(-values, kind="stable")
+    return pd.DataFrame({"rank": range(len(order)), "influence": values[order], "clip_id": clip_ids[order]})
 
 
 # ---- the image

@@ -31,11 +31,11 @@ def show(name: str, params: Params, out: Path | None) -> tuple[dict[str, Any], P
 
     # Drawn as its mask was made, whatever params.yaml says by now.
     settings = read_manifest(folder / "masks")["params"]
-    tensors = dict(read_clip_tensors(locate(folder / "masks"), [clip_id]))
+    [(_, tensors)] = read_clip_tensors(locate(folder / "masks"), [clip_id])
     panels = read_panels(
         clip,
         describe(stats),
-        {clip_id: tensors[clip_id]["mask"]},
+        {clip_id: tensors["mask"]},
         folder / "optical_flow",
         settings["clips"],
     )

@@ -35,12 +35,10 @@ def hash_file(path: Path) -> str:
 def file_digest(path: Path) -> str:
     """SHA-256 of every byte. A large file is read again only if its size, time or place changed."""
     status = path.stat()
-    path = path.resolve()
-    key = text_digest(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ino}", 64)
-    remembered = work_folder("digests") / key
-    if status.st_size >= LARGE and remembered.is_file():
-        return remembered.read_text()
-    digest = hash_file(path)
-    if status.st_size >= LARGE:
-        write_text(remembered, digest)
-    return digest
+    if status.st_size < LARGE:
+        return hash_file(path)
+    state = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    remembered = work_folder("digests") / text_digest(state, 64)
+    if not remembered.is_file():
+        write_text(remembered, hash_file(path))
+    return remembered.read_text()

@@ -32,7 +32,8 @@ class Recipe:
 
     def claim(self) -> None:
         """Say in the store whose it is."""
-        if not (path := self.store / "recipe.json").is_file():
+        path = self.store / "recipe.json"
+        if not path.is_file():
             write_text(path, self.to_json())
 
     def refuse_another(self) -> None:
@@ -41,9 +42,11 @@ class Recipe:
         Raises:
             ValueError: the store is another recipe's; says what differs.
         """
-        if not (path := self.store / "recipe.json").is_file():
+        path = self.store / "recipe.json"
+        if not path.is_file():
             return
-        if differ := differences(json.loads(path.read_text()), json.loads(self.to_json())):
+        differ = differences(json.loads(path.read_text()), json.loads(self.to_json()))
+        if differ:
             lines = "".join(f"\n  {line}" for line in differ)
             raise ValueError(
                 f"{self.store} holds another recipe's results; delete it. There, and wanted:{lines}"
@@ -59,7 +62,8 @@ def differences(one: dict, other: dict, prefix: str = "") -> list[str]:
     """What differs between two recipes or manifests, a line each: `params.dim: 512, 1024`."""
     lines = []
     for key in sorted(one | other):
-        here, there = one.get(key), other.get(key)
+        here = one.get(key)
+        there = other.get(key)
         if isinstance(here, dict) and isinstance(there, dict):
             lines += differences(here, there, f"{prefix}{key}.")
         elif here != there:

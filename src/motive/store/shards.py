@@ -183,25 +183,33 @@ def summarise(folder: Path, name: str, read: Callable[[Any], Any] = torch.Tensor
     numbers = [torch.empty(0, 3)]
     ok: list[torch.Tensor] = []
     for path in shard_paths(folder):
-        with _opened(path) as (shard, ids):
-            clip_ids += ids
-            for start, block in _blocks(path, ids):
-                numbers += _min_max_norm(_rows(shard, name, start, block), read)
-            if "ok" in shard.keys():  # noqa: SIM118
-                ok.append(shard.get_tensor("ok").clone())  # what is not copied keeps the shard mapped
+        clip_ids += read_ids(path)
+        numbers += _min_max_norm(path, name, read)
+        ok += _flags(path)
     table = pd.DataFrame(torch.cat(numbers).double().numpy(), columns=["min", "max", "norm"])
     table.insert(0, "clip_id", pd.Series(clip_ids, dtype="str"))  # of a dtype to join with, even if empty
     table.insert(1, "finite", np.isfinite(table["min"]) & np.isfinite(table["max"]))  # both pass NaN on
     return table.assign(ok=torch.cat(ok).bool().numpy()) if ok else table
 
 
-def _min_max_norm(
-    rows: torch.Tensor | list[torch.Tensor], read: Callable[[Any], Any]
-) -> Iterator[torch.Tensor]:
-    """[n,3] for each stack of rows [n,...]; NaN of nothing."""
-    for stack in [rows] if isinstance(rows, torch.Tensor) else [row[None] for row in rows]:
-        values = read(stack).flatten(1)
-        if values.shape[1]:
-            yield torch.stack([*values.aminmax(dim=1), values.norm(dim=1)], 1)
-        else:
-            yield values.new_full((len(values), 3), torch.nan)
+def _min_max_norm(path: Path, name: str, read: Callable[[Any], Any]) -> Iterator[torch.Tensor]:
+    """[n,3] for each n rows of a tensor of one shard, a few small ones at once; NaN of nothing."""
+    with _opened(path) as (shard, clip_ids):
+        for start, ids in _blocks(path, clip_ids):
+            rows = _rows(shard, name, start, ids)
+            stacks = [rows] if isinstance(rows, torch.Tensor) else [row[None] for row in rows]
+            yield from (_summary(read(stack).flatten(1)) for stack in stacks)
+
+
+def _summary(values: torch.Tensor) -> torch.Tensor:
+    """[n,3] of values [n,m]."""
+    if not values.shape[1]:
+        return values.new_full((len(values), 3), torch.nan)
+    return torch.stack([*values.aminmax(dim=1), values.norm(dim=1)], 1)
+
+
+def _flags(path: Path) -> list[torch.Tensor]:
+    """`ok` of one shard, if it has it."""
+    with _opened(path) as (shard, _):
+        # What is not copied keeps the shard mapped.
+        return [shard.get_tensor("ok").clone()] if "ok" in shard.keys() else []  # noqa: SIM118

@@ -139,6 +139,7 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
     Raises:
         ValueError: a clip is neither done nor failed: the stage before had other clips, or the store lost it.
     """
+    # What the folder shall hold.
     where = done(recipe)
     failures = _failures(recipe, [clip_id for clip_id in clip_ids if clip_id not in where])
     shards = _row_ranges(clip_ids, where, shard_size)
@@ -149,6 +150,8 @@ def publish(recipe: Recipe, clip_ids: list[str], shard_size: int, out: Path) -> 
         "shards": list(shards),
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+
+    # The manifest of another folder goes first, this one's comes last.
     path = out / "manifest.json"
     with alone(str(out)):
         if not path.is_file() or path.read_text() != text:
@@ -188,11 +191,16 @@ def _row_ranges(clip_ids: list[str], where: dict[str, Path], shard_size: int) ->
 def _publish_shard(path: Path, ids: list[str], where: dict[str, Path]) -> None:
     chunks = sorted({where[clip_id] for clip_id in ids})
     if len(chunks) == 1 and read_ids(chunks[0]) == ids:
-        with aside(path) as place:
-            try:
-                os.link(chunks[0], place)
-            except OSError:  # another file system
-                shutil.copyfile(chunks[0], place)
+        _link(chunks[0], path)
         return
     clips = {clip_id: tensors for chunk in chunks for clip_id, tensors in read_shard(chunk, set(ids))}
     write_shard(path, {clip_id: clips[clip_id] for clip_id in ids})
+
+
+def _link(chunk: Path, path: Path) -> None:
+    """One file under two names, or a copy of it where the work store is on another file system."""
+    with aside(path) as place:
+        try:
+            os.link(chunk, place)
+        except OSError:
+            shutil.copyfile(chunk, place)

@@ -46,14 +46,20 @@ def deal(
     with tqdm(total=total, desc=label, unit="clip", disable=not chunks) as progress:
         if not chunks or (not ray and (num_workers == 1 or len(chunks) == 1)):
             _one_thread()
-            for chunk in chunks:
-                progress.update(work(chunk))
-            return
-        number = min(num_workers, len(chunks))
-        here = nullcontext(partial(Process, gpus=_visible_gpus(device)))
-        with connected(ray, number, device) if ray else here as hire:
-            for done in _dealt(work, chunks, number, hire, label):
-                progress.update(done)
+            counts = map(work, chunks)
+        else:
+            counts = _hired(work, chunks, min(num_workers, len(chunks)), label, device, ray)
+        for count in counts:
+            progress.update(count)
+
+
+def _hired(
+    work: Callable[[Chunk], int], chunks: list[Chunk], num_workers: int, label: str, device: str, ray: str
+) -> Iterator[int]:
+    """Yield what `work` returns in workers of this machine, or of Ray."""
+    here = nullcontext(partial(Process, gpus=_visible_gpus(device)))
+    with connected(ray, num_workers, device) if ray else here as hire:
+        yield from _dealt(work, chunks, num_workers, hire, label)
 
 
 def _dealt(
