@@ -1,6 +1,7 @@
 """The house holds together: one name in five places, and a pipeline that DVC can read."""
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -82,6 +83,13 @@ def test_dvc_reads_the_pipeline():
 def test_there_is_no_room_for_odds_and_ends():
     odd = {"utils.py", "util.py", "helpers.py", "misc.py", "common.py"}
     assert not [path for path in (ROOT / "src").rglob("*.py") if path.name in odd]
+
+
+def test_where_things_lie_is_written_once():
+    """In store/layout.py: what lies below `data` and `.motive` is asked of it."""
+    places = re.compile(r"""Path\(["'](data|\.motive)\b""")
+    files = [path for folder in ("src/motive", "flows") for path in (ROOT / folder).rglob("*.py")]
+    assert not [path.name for path in files if places.search(path.read_text())]
 
 
 def test_the_lock_names_versions_and_no_places():

@@ -208,15 +208,17 @@ def query(
 ) -> None:
     """Ask a sketched pool about a new video: which clips teach its motion, and which teach against it."""
     log.info("query: %s against the sketches of data/pool", video)
-    image = out or Path(".motive/query") / f"{video.stem}.png"
-    if image.suffix.lower() != ".png":
-        raise ValueError(f"--out {image}: it is an image, and the table stands beside it: name it X.png")
     params = load(context, device, dtype)
     import pandas as pd
 
     from motive.clips.ranking import segment_of
     from motive.query import draw, query_pool
     from motive.store.files import write_table
+    from motive.store.layout import state_folder
+
+    image = out or state_folder() / "query" / f"{video.stem}.png"
+    if image.suffix.lower() != ".png":
+        raise ValueError(f"--out {image}: it is an image, and the table stands beside it: name it X.png")
 
     ranking = query_pool(video, caption, params)
     ends = pd.concat([ranking.head(top), ranking.iloc[top:].tail(top)])

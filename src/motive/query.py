@@ -20,6 +20,7 @@ from motive.maths.influence import influence, measure
 from motive.models.backbones import padded
 from motive.params import Clips, Params
 from motive.stages import attribution, latents, masks, optical_flow, sketches
+from motive.store.layout import stage_folder
 from motive.store.recipes import deciding, differences
 from motive.store.shards import read_manifest
 from motive.trackers.interface import load_tracker
@@ -27,7 +28,6 @@ from motive.video.reading import BadClip, read_frames, stream_frames
 
 log = logging.getLogger("motive")
 
-POOL = Path("data/pool")
 NUM_DRAWN = 5  # best and worst clips in the image
 
 
@@ -51,7 +51,7 @@ def _check_pool(params: Params) -> None:
     Raises:
         ValueError: it is not; says what differs.
     """
-    flow_digest = read_manifest(POOL / "optical_flow")["digest"]
+    flow_digest = read_manifest(stage_folder("optical_flow", "pool"))["digest"]
     recipes = [
         optical_flow.make_recipe(params.clips, params.optical_flow),
         masks.make_recipe(params.clips, params.optical_flow, params.masks, params.model.path, flow_digest),
@@ -59,7 +59,7 @@ def _check_pool(params: Params) -> None:
         sketches.make_recipe("pool", params.sketches, params.model, params.latents),
     ]
     for recipe in recipes:
-        folder = POOL / recipe.stage
+        folder = stage_folder(recipe.stage, "pool")
         lines = differences(deciding(read_manifest(folder)), deciding(json.loads(recipe.to_json())))
         if lines:
             raise ValueError(
@@ -107,7 +107,7 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
 
 def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:
     pool = read_clips("pool")
-    ok, stored = attribution.aligned(pool, POOL / "sketches")
+    ok, stored = attribution.aligned(pool, stage_folder("sketches", "pool"))
     usable = torch.from_numpy(ok)
     measured = measure(stored, usable, params.attribution.method, params.attribution.damping)
     values = influence(stored, sketch[None], usable, measured)[:, 0].numpy()

@@ -11,7 +11,7 @@ from motive.images.panels import describe, read_panels
 from motive.images.png import write_png
 from motive.params import Params
 from motive.store.files import read_table
-from motive.store.layout import stage_folder
+from motive.store.layout import stage_folder, state_folder
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 
 
@@ -23,23 +23,23 @@ def show(name: str, params: Params, out: Path | None) -> tuple[dict[str, Any], P
     """
     split, clip = _find(name, list(params.clips.source))
     clip_id = str(clip["clip_id"].iloc[0])
-    folder = Path("data") / split
-    stats = read_table(folder / "masks/mask_stats.parquet")
+    masks = stage_folder("masks", split)
+    stats = read_table(masks / "mask_stats.parquet")
     facts = clip.merge(stats, on="clip_id", suffixes=("", "_px_per_second"))
     if facts.empty:
-        raise ValueError(f"{clip_id} has no mask: see {folder / 'masks/failures.parquet'}")
+        raise ValueError(f"{clip_id} has no mask: see {masks / 'failures.parquet'}")
 
     # Drawn as its mask was made, whatever params.yaml says by now.
-    settings = read_manifest(folder / "masks")["params"]
-    [(_, tensors)] = read_clip_tensors(locate(folder / "masks"), [clip_id])
+    settings = read_manifest(masks)["params"]
+    [(_, tensors)] = read_clip_tensors(locate(masks), [clip_id])
     panels = read_panels(
         clip,
         describe(stats),
         {clip_id: tensors["mask"]},
-        folder / "optical_flow",
+        stage_folder("optical_flow", split),
         settings["clips"],
     )
-    out = out or Path(".motive/show") / f"{clip_id}.png"
+    out = out or state_folder() / "show" / f"{clip_id}.png"
     write_png(out, motion_sheet(list(panels), settings["clips"]["fps"], settings["strides"][0]))
     return {"split": split, **facts.to_dict("records")[0]}, out
 
