@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from ruamel.yaml import YAML
 from motive.recording import store
 from testing.mlflow_runs import parent_runs
 from testing.tiny import ROOT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CLIP_IDS = ["aa", "bb", "cc", "dd"]
 CAPTIONS = ["a ring", "a | <b>box</b>", "|" * 10_000, "a [cat](http://x)"]
@@ -87,6 +91,12 @@ def parents(folder: Path, experiment: str = "motive") -> list:
 def runs_of(folder: Path, experiment: str = "motive") -> list:
     """The same, and runs of attempts that failed."""
     return parent_runs(f"sqlite:///{folder / 'mlflow.db'}", experiment)
+
+
+def client_of(folder: Path) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 @pytest.fixture(scope="session")

@@ -68,30 +68,18 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
 
     The reason stands in the version's description, whichever way it went.
     """
-    from mlflow.exceptions import MlflowException
-
     versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     if versions and DECIDED in versions[0].tags:
         return
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-    # Is it the best?
+    _create_model(client, name)
     champion = _champion(client, name)
-    if champion is None:
-        wins, why = better(measured, None, name=name)
-        loses = "none is champion"
-    else:
-        old = _read(client, champion.run_id or "")
-        wins, why = better(measured, old, str(champion.version), name)
-        loses = f"version {champion.version} stays champion"
-        if old is None:
-            why = f"the results of the champion, version {champion.version}, are gone; {why}"
+    if versions and champion and champion.run_id == run_id:
+        # It has won, and was killed before the tag, or is of a time without such tags.
+        client.set_model_version_tag(name, str(champion.version), DECIDED, "true")
+        return
 
     # It is a version in any case.
+    wins, why = _decide(client, champion, name, measured)
     if versions:
         number = str(versions[0].version)
     else:
@@ -101,8 +89,32 @@ def register(client: "MlflowClient", run_id: str, name: str, measured: Measured)
         client.set_registered_model_alias(name, CHAMPION, number)
         log.info("record: %s version %s is champion: %s", name, number, why)
     else:
-        log.info("record: %s version %s, %s: %s", name, number, loses, why)
+        stays = f"version {champion.version} stays champion" if champion else "none is champion"
+        log.info("record: %s version %s, %s: %s", name, number, stays, why)
     client.set_model_version_tag(name, number, DECIDED, "true")  # last: a killed `record` decides again
+
+
+def _create_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _decide(
+    client: "MlflowClient", champion: "ModelVersion | None", name: str, measured: Measured
+) -> tuple[bool, str]:
+    """Whether a model beats the champion, if there is one, and why."""
+    if champion is None:
+        return better(measured, None, name=name)
+    old = _read(client, champion.run_id or "")
+    wins, why = better(measured, old, str(champion.version), name)
+    if old is None:
+        why = f"the results of the champion, version {champion.version}, are gone; {why}"
+    return wins, why
 
 
 def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
