@@ -13,7 +13,7 @@ from motive.models.lora import add_lora, save_lora
 from motive.params import load_params
 from motive.recording.champion import Measured, better
 from motive.stages import record
-from testing.recorded_project import write, write_project
+from testing.recorded_project import client_of, write, write_project
 from testing.tiny import build_transformer, write_pipeline
 
 
@@ -50,9 +50,8 @@ def test_the_champion_moves_only_if_the_evaluation_says_so(new, old, wins, why):
 
 
 def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
-    from mlflow import MlflowClient
-
-    client, name = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), "motive-tiny-wan"
+    client = client_of(finished)
+    name = "motive-tiny-wan"
     for strategy, shift in (("motive", 0.02), ("random", 0.01), ("full", 0.05)):
         write_project(finished, strategy)
         write(finished / "data/evaluation/per_clip.parquet", per_clip(shift))
@@ -72,7 +71,7 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
     "step", ["create_model_version", "set_registered_model_alias", "set_model_version_tag"]
 )
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_killed_track_leaves_one_version_of_a_living_run(finished, monkeypatch, step, when):
+def test_a_killed_record_leaves_one_version_of_a_living_run(finished, monkeypatch, step, when):
     from mlflow import MlflowClient
 
     real = getattr(MlflowClient, step)
@@ -89,7 +88,7 @@ def test_a_killed_track_leaves_one_version_of_a_living_run(finished, monkeypatch
             record.run(load_params())
     for _ in range(2):
         record.run(load_params())
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    client = client_of(finished)
     [version] = client.search_model_versions("name = 'motive-tiny-wan'")
     assert client.get_model_version_by_alias("motive-tiny-wan", "champion").version == version.version
     run = client.get_run(str(version.run_id))
@@ -98,9 +97,7 @@ def test_a_killed_track_leaves_one_version_of_a_living_run(finished, monkeypatch
 
 @pytest.mark.parametrize("lost", ["evaluation", "run"])
 def test_a_champion_whose_results_are_gone_is_named_and_gives_way(finished, caplog, lost):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    client = client_of(finished)
     caplog.set_level("INFO")
     for strategy in ("motive", "random"):
         write_project(finished, strategy)

@@ -29,20 +29,20 @@ def warned(now: pd.DataFrame, before: pd.DataFrame, caplog: pytest.LogCaptureFix
     """The numbers that the shipped threshold warns of."""
     caplog.clear()
     check("drift", distances(now, before), threshold=THRESHOLD)
-    said = "".join(record.message for record in caplog.records if record.levelname == "WARNING")
-    return {name for name in COLUMNS.values() if f"{name} (" in said}
+    warning = "".join(record.message for record in caplog.records if record.levelname == "WARNING")
+    return {name for name in COLUMNS.values() if f"{name} (" in warning}
 
 
-def by_name(found: pd.DataFrame) -> dict[str, float]:
-    return dict(zip(found["metric"], found["distance"], strict=True))
+def by_name(drift: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(drift["metric"], drift["distance"], strict=True))
 
 
 @pytest.mark.parametrize("num_clips", [50, 200, 1000])
 def test_chance_alone_is_no_drift(num_clips: int) -> None:
     alarms = 0
     for seed in range(NUM_TRIALS):
-        found = distances(profile(num_clips, 2 * seed), profile(num_clips, 2 * seed + 1))
-        alarms += len(found.query(f"distance > {THRESHOLD} and chance < {UNLIKELY}"))
+        drift = distances(profile(num_clips, 2 * seed), profile(num_clips, 2 * seed + 1))
+        alarms += len(drift.query(f"distance > {THRESHOLD} and chance < {UNLIKELY}"))
     assert alarms <= 0.02 * NUM_TRIALS * len(COLUMNS)
 
 
@@ -56,7 +56,8 @@ def test_faster_clips_are_seen_and_nothing_else(num_clips: int, speed: float, ca
 
 
 def test_a_length_that_all_clips_had_and_none_has_now_is_the_largest_distance() -> None:
-    now, before = profile(50, 0).assign(duration=2.0), profile(50, 1).assign(duration=1.3)
+    now = profile(50, 0).assign(duration=2.0)
+    before = profile(50, 1).assign(duration=1.3)
     assert by_name(distances(now, before))["duration"] == 1
     assert set(by_name(distances(before, before)).values()) == {0}
 
@@ -65,14 +66,15 @@ def test_a_tenth_of_the_pool_replaced_is_a_tenth_at_most() -> None:
     before = profile(1000, 0)
     now = before.copy()
     now.loc[:99, "own_motion"] = 1e9
-    found = by_name(distances(now, before))
-    assert 0.08 < found["own_motion"] <= 0.1
-    assert found["influence"] == 0
+    drift = by_name(distances(now, before))
+    assert 0.08 < drift["own_motion"] <= 0.1
+    assert drift["influence"] == 0
 
 
 def test_clips_without_a_number_and_numbers_of_one_side_are_left_out() -> None:
-    before, now = profile(50, 0).drop(columns="duration"), profile(50, 0)
+    before = profile(50, 0).drop(columns="duration")
+    now = profile(50, 0)
     now.loc[:9, "influence"] = np.nan
-    found = by_name(distances(now, before))
-    assert list(found) == ["own_motion", "influence"]
-    assert found["influence"] < 0.1
+    drift = by_name(distances(now, before))
+    assert list(drift) == ["own_motion", "influence"]
+    assert drift["influence"] < 0.1

@@ -39,9 +39,9 @@ def other(params: Params, section: str, **values: object) -> Params:
     return params.model_copy(update={section: getattr(params, section).model_copy(update=values)})
 
 
-def test_parts_are_read_together_in_the_order_of_time(params):
-    for part in ("queries", "pool"):
-        with system.sampled(f"masks@{part}", params):
+def test_splits_are_read_together_in_the_order_of_time(params):
+    for split in ("queries", "pool"):
+        with system.sampled(f"masks@{split}", params):
             time.sleep(0.3)
     samples, seconds = system.read_samples("masks", params)
     assert all(sample.keys() == NAMES | {"time"} for sample in samples)

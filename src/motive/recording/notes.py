@@ -24,8 +24,8 @@ def run_note(strategy: str, metrics: dict[str, float], best: str) -> str:
     chosen = f"Strategy **{strategy}**"
     if {"num_selected", "num_pool"} <= metrics.keys():
         chosen += f": {metrics['num_selected']:.0f} of {metrics['num_pool']:.0f} clips"
-    parts = [chosen, _losses(metrics), _change(metrics), f"The best clips:\n\n{best}" if best else ""]
-    return "\n\n".join(part for part in parts if part)
+    paragraphs = [chosen, _losses(metrics), _change(metrics), f"The best clips:\n\n{best}" if best else ""]
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def _losses(metrics: dict[str, float]) -> str:

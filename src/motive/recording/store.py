@@ -133,8 +133,7 @@ def write_failure(
             run_id = client.create_run(experiment_id, run_name=name, tags=_origin()).info.run_id
         for tag, value in {**tags, ATTEMPT: attempt}.items():
             client.set_tag(run_id, tag, value[:MAX_TAG])
-        for path, folder in files:
-            client.log_artifact(run_id, str(path), folder)
+        _log_files(client, run_id, files)
         client.set_terminated(run_id, "FAILED")
         return run_id
 
@@ -164,13 +163,20 @@ def last_profile(experiment: str, uri: str, version: str, recipe: str) -> pd.Dat
     others = (
         f"attributes.status = 'FINISHED' and tags.{VERSION} != '{version}' and tags.{RECIPE} = '{recipe}'"
     )
-    path = f"{TABLES}/{PROFILE}"
-    with _client(uri) as (client, _), TemporaryDirectory() as folder:
+    with _client(uri) as (client, _):
         for run in _search(client, experiment, others):
-            artifacts = client.list_artifacts(run.info.run_id, TABLES)
-            if path in [artifact.path for artifact in artifacts]:
-                return pd.read_parquet(client.download_artifacts(run.info.run_id, path, folder))
+            profile = _read_profile(client, run.info.run_id)
+            if profile is not None:
+                return profile
     return None
+
+
+def _read_profile(client: "MlflowClient", run_id: str) -> pd.DataFrame | None:
+    path = f"{TABLES}/{PROFILE}"
+    if path not in [artifact.path for artifact in client.list_artifacts(run_id, TABLES)]:
+        return None
+    with TemporaryDirectory() as folder:
+        return pd.read_parquet(client.download_artifacts(run_id, path, folder))
 
 
 def _search(client: "MlflowClient", experiment: str, query: str) -> "list[Run]":
@@ -251,11 +257,7 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
     for name, table in record.tables.items():
         text = table.select_dtypes("string")  # as objects: MLflow's search for images in it is deprecated
         client.log_table(parent, table.astype(dict.fromkeys(text, object)), name)
-    for path, folder in record.files:
-        if path.is_dir():
-            client.log_artifacts(parent, str(path), folder)
-        else:
-            client.log_artifact(parent, str(path), folder)
+    _log_files(client, parent, record.files)
 
     for stage in record.stages:
         tags = {**stage.tags, "mlflow.parentRunId": parent}
@@ -264,6 +266,15 @@ def _write(client: "MlflowClient", experiment_id: str, record: Record) -> str:
         client.set_terminated(child)
     client.set_terminated(parent)
     return parent
+
+
+def _log_files(client: "MlflowClient", run_id: str, files: list[tuple[Path, str]]) -> None:
+    """Each file or folder into its artifact folder."""
+    for path, folder in files:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), folder)
+        else:
+            client.log_artifact(run_id, str(path), folder)
 
 
 def _start(client: "MlflowClient", experiment_id: str, record: Record) -> str:

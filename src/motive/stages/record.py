@@ -272,7 +272,7 @@ def _files() -> list[tuple[Path, str]]:
         (OUT / PROFILE, TABLES),
         DOCS,
     ]
-    files += [(path, f"pictures/{path.parent.relative_to(DATA)}") for path in _images()]
+    files += [(path, f"images/{path.parent.relative_to(DATA)}") for path in _images()]
     for which in ("base", "tuned"):
         videos = sorted((DATA / "evaluation/videos" / which).glob("*.mp4"))[:NUM_SAMPLES]
         files += [(path, f"videos/{which}") for path in videos]

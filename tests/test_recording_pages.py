@@ -1,6 +1,5 @@
 """What a person finds in MLflow: pages, notes, rankings, what stages cost, how far the clips have drifted."""
 
-import hashlib
 import json
 import os
 import re
@@ -9,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from motive.params import load_params
-from motive.recording import store as tracking
+from motive.recording import store
 from motive.recording.drift import COLUMNS
 from motive.recording.markdown import best_clips
 from motive.recording.notes import run_note
 from motive.recording.system import sampled
 from motive.stages import record
-from testing.recorded_project import CLIP_IDS, parents, write
+from testing.mlflow_runs import all_runs
+from testing.recorded_project import CLIP_IDS, client_of, parents, write
 from testing.tiny import ROOT
 
 
@@ -27,60 +26,55 @@ def test_the_page_of_a_run_is_found(finished):
     record.run(load_params())
     key = json.loads(Path("data/record/run.json").read_text())["key"]
     [run] = parents(finished)
-    found = tracking.pages_of(key, "motive", "")
-    assert found is not None
+    pages = store.pages_of(key, "motive", "")
+    assert pages is not None
     page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
-    assert (found.name, found.run) == (run.info.run_name, f"{page}/{run.info.run_id}")
-    assert found.compare.startswith(f"{page}?viewStateShareKey=motive&")
-    assert "make ui" in found.needs
-    assert tracking.pages_of("0" * 32, "motive", "") is None
-    assert tracking.pages_of(key, "another", "") is None
+    assert (pages.name, pages.run) == (run.info.run_name, f"{page}/{run.info.run_id}")
+    assert pages.compare.startswith(f"{page}?viewStateShareKey=motive&")
+    assert "make ui" in pages.needs
+    assert store.pages_of("0" * 32, "motive", "") is None
+    assert store.pages_of(key, "another", "") is None
 
 
 def test_the_view_that_compares_runs_leaves_out_the_stages(finished):
-    from mlflow import MlflowClient
-
     record.run(load_params())
-    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
+    client = client_of(finished)
+    [run] = parents(finished)
     tags = client.get_experiment(run.info.experiment_id).tags
     view = json.loads(tags["mlflow.sharedViewState.motive"])
     assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {
         section["uuid"] for section in view["compareRunSections"]
     }
-    found = client.search_runs([run.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
-    assert [each.info.run_id for each in found] == [run.info.run_id]
+    shown = client.search_runs([run.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
+    assert [each.info.run_id for each in shown] == [run.info.run_id]
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     assert run.data.tags["mlflow.source.name"] == "motive record"
     assert run.data.tags["mlflow.user"]
 
 
 def test_what_stages_cost_is_in_their_runs_and_changes_no_key_and_no_headline(finished):
-    from mlflow import MlflowClient
-
     params = load_params()
     with sampled("masks@pool", params), sampled("curation", params):
         pass
     record.run(params)
-    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
-    of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    stages = {each.info.run_name: each for each in client.search_runs([run.info.experiment_id], of_parent)}
-    costly = {name for name, each in stages.items() if "stage_seconds" in each.data.metrics}
-    assert costly == {"masks", "curation"}
-    [cpu] = client.get_metric_history(stages["masks"].info.run_id, "system/cpu_utilization_percentage")
+    runs = {run.info.run_name: run for run in all_runs(f"sqlite:///{finished / 'mlflow.db'}")}
+    assert {name for name in runs if "stage_seconds" in runs[name].data.metrics} == {"masks", "curation"}
+    masks = runs["masks"].info.run_id
+    [cpu] = client_of(finished).get_metric_history(masks, "system/cpu_utilization_percentage")
     taken = json.loads(Path(".motive/system/masks@pool.json").read_text())["samples"][0]["time"]
     assert cpu.timestamp == int(taken * 1000)
+    [run] = parents(finished)
     assert not [name for name in run.data.metrics if "system/" in name or "seconds" in name]
 
 
 def test_a_note_says_what_a_run_is_and_how_to_compare(finished):
-    from mlflow import MlflowClient
-
     metrics = {"heldout_motion_loss_base": 0.2, "heldout_motion_loss_tuned": 0.1, "num_selected": 1}
     metrics |= {"heldout_motion_loss_change": -0.1, "heldout_motion_loss_change_low": -0.2}
     metrics |= {"heldout_motion_loss_change_high": -0.05, "num_pool": 4}
     write(Path("data/evaluation/metrics.json"), metrics)
     record.run(load_params())
-    client, (run,) = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}"), parents(finished)
+    client = client_of(finished)
+    [run] = parents(finished)
     note = run.data.tags["mlflow.note.content"]
     assert "Strategy **motive**: 1 of 4 clips" in note
     assert "**-0.10000** (95 % interval -0.20000 to -0.05000)" in note
@@ -115,9 +109,6 @@ def test_a_ranking_is_read_back_by_the_line_of_the_readme(finished):
     assert done.stdout.split() == CLIP_IDS[::-1], done.stderr
 
 
-OLD_MACHINE = {"workers", "ray", "shards", "track"}  # what decided nothing, by its name then
-
-
 def with_pool(version: str) -> None:
     """The same project with other clips in its pool, as DVC sees it."""
     yaml = YAML(typ="safe")
@@ -129,8 +120,8 @@ def with_pool(version: str) -> None:
 
 def test_the_profile_of_the_data_version_before_is_found(finished):
     def last(version: str) -> list[float] | None:
-        found = tracking.last_profile("motive", "", version, recipe)
-        return None if found is None else found["duration"].tolist()
+        profile = store.last_profile("motive", "", version, recipe)
+        return None if profile is None else profile["duration"].tolist()
 
     recipe = "none yet"
     assert last("a") is None
@@ -142,29 +133,9 @@ def test_the_profile_of_the_data_version_before_is_found(finished):
     recipe = parents(finished)[0].data.tags["params_hash"]
     record.fail(load_params(), "curation", "error")  # has no profile
     assert (last("b"), last("c"), last("a")) == ([1.0] * 4, [2.0] * 4, [2.0] * 4)
-    found = tracking.last_profile("motive", "", "c", recipe)
-    assert found is not None
-    assert list(found) == ["clip_id", "duration", "own_motion", "influence"]
-
-
-def test_a_run_that_was_written_when_the_stage_was_called_track_is_compared_with(finished):
-    """Its recipe left out the section `track`, as today's leaves out `record`."""
-    values = load_params().model_dump()
-    values["track"] = values.pop("record")
-    decisive = {name: value for name, value in values.items() if name not in OLD_MACHINE}
-    recipe = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
-    experiment = client.create_experiment("motive", (finished / "mlartifacts").as_uri())
-    tags = {"data_version": "old", "params_hash": recipe, "mlflow.source.name": "motive track"}
-    old = client.create_run(experiment, tags=tags).info.run_id
-    client.create_run(experiment, run_name="track", tags={"mlflow.parentRunId": old})
-    write(finished / "profile.parquet", pd.DataFrame({"clip_id": ["aa", "zz"], "duration": [9.0, 9.0]}))
-    client.log_artifact(old, str(finished / "profile.parquet"), "tables")
-    client.set_terminated(old)
-    record.run(load_params())
-    [run] = parents(finished)
-    assert run.data.metrics["drift/duration"] == 1
-    assert run.data.metrics["drift/num_gone"] == 1
+    profile = store.last_profile("motive", "", "c", recipe)
+    assert profile is not None
+    assert list(profile) == ["clip_id", "duration", "own_motion", "influence"]
 
 
 def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
@@ -176,8 +147,8 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
             table = table.merge(pd.Series(ids, name="clip_id"), how="cross").assign(rank=range(34))
             write(Path("data") / path, table.assign(duration=duration) if column == "duration" else table)
         record.run(load_params())
-    found = {run.data.tags["data_version"]: run.data.metrics for run in parents(finished)}
-    drift = {name: value for name, value in found["b"].items() if name.startswith("drift/")}
+    metrics = {run.data.tags["data_version"]: run.data.metrics for run in parents(finished)}
+    drift = {name: value for name, value in metrics["b"].items() if name.startswith("drift/")}
     assert drift == {
         "drift/duration": 1,
         "drift/own_motion": 0,
@@ -185,7 +156,7 @@ def test_drift_is_metrics_a_warning_and_a_part_of_the_page(finished, caplog):
         "drift/num_new": 30,
         "drift/num_gone": 30,
     }
-    assert not [name for name in found["a"] if name.startswith("drift/")]
+    assert not [name for name in metrics["a"] if name.startswith("drift/")]
     [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert "1 of 3 rows: duration (1.0). What to do: look at the clips" in warning
     page = Path("data/data_docs.html").read_text()

@@ -13,24 +13,22 @@ from ruamel.yaml import YAML
 
 from motive.errors import TryAgain
 from motive.params import load_params
-from motive.recording import store as tracking
+from motive.recording import store
 from motive.stages import record
 from motive.store.lock import digest, lineage
-from testing.recorded_project import parents, runs_of, write_project
+from testing.recorded_project import client_of, parents, runs_of, write_project
 from testing.servers import mlflow_server
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 
 def test_a_data_version_is_recorded_once_and_whole(finished):
-    from mlflow import MlflowClient
-
     record.run(load_params())
     marker = Path("data/record/run.json").read_bytes()
     record.run(load_params())
     assert Path("data/record/run.json").read_bytes() == marker
     (run,) = parents(finished)
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    client = client_of(finished)
 
     assert run.info.status == "FINISHED"
     assert run.data.tags["strategy"] == "motive"
@@ -55,7 +53,7 @@ def test_a_data_version_is_recorded_once_and_whole(finished):
     assert {"ranking.json", "subset.json"} <= artifacts("")
     assert artifacts("version") == {"version/params.yaml", "version/dvc.lock"}
     assert artifacts("model/transformer") == {"model/transformer/config.json"}
-    assert artifacts("pictures/pool/masks") == {"pictures/pool/masks/overlay.png"}
+    assert artifacts("images/pool/masks") == {"images/pool/masks/overlay.png"}
     assert artifacts("videos/tuned") == {"videos/tuned/a-0.mp4"}
     ranking = json.loads(Path(client.download_artifacts(run.info.run_id, "ranking.json")).read_text())
     assert ranking["data"][0][:2] == ["dd", 0]  # the best first
@@ -72,7 +70,7 @@ def test_two_strategies_compare(finished):
     assert motive.data.tags["params_hash"] != random.data.tags["params_hash"]
 
 
-def test_what_a_killed_track_left_is_replaced(finished, monkeypatch):
+def test_what_a_killed_record_left_is_replaced(finished, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
@@ -92,7 +90,7 @@ def test_what_a_killed_track_left_is_replaced(finished, monkeypatch):
         *((step, True) for step in ("set_tag", "update_run", "delete_tag", "log_batch")),
     ],
 )
-def test_wherever_track_is_killed_one_run_is_left_in_the_end(finished, monkeypatch, step, failed_before):
+def test_wherever_record_is_killed_one_run_is_left_in_the_end(finished, monkeypatch, step, failed_before):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
@@ -138,18 +136,16 @@ def test_nobody_reads_a_password_where_a_server_does_not_answer(finished, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
-    with pytest.raises(TryAgain) as told:
+    with pytest.raises(TryAgain) as error:
         record.run(load_params())
-    assert "127.0.0.1:9" in str(told.value)
-    assert "bob" not in str(told.value)
-    assert "s3cret" not in str(told.value)
+    assert "127.0.0.1:9" in str(error.value)
+    assert "bob" not in str(error.value)
+    assert "s3cret" not in str(error.value)
 
 
 def test_a_deleted_experiment_is_an_error_with_a_way_out(finished):
-    from mlflow import MlflowClient
-
     record.run(load_params())
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    client = client_of(finished)
     client.delete_experiment(parents(finished)[0].info.experiment_id)
     with pytest.raises(ValueError, match=r"record\.experiment"):
         record.run(load_params())
@@ -159,9 +155,9 @@ def test_a_temporary_copy_writes_to_the_main_project(tmp_path, monkeypatch):
     copy = tmp_path / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    assert tracking.project_root() == tmp_path
+    assert store.project_root() == tmp_path
     monkeypatch.chdir(tmp_path)
-    assert tracking.project_root() == tmp_path
+    assert store.project_root() == tmp_path
 
 
 def test_the_store_takes_several_writers(mlflow_store):
@@ -174,16 +170,14 @@ def test_the_store_takes_several_writers(mlflow_store):
 
 
 def test_a_failed_run_leaves_a_trace_and_goes_on_in_the_same_run(finished):
-    from mlflow import MlflowClient
-
-    params, store = load_params(), MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    params = load_params()
+    client = client_of(finished)
     Path("data/data_docs.html").write_text("which expectation failed")
     for stage in ("sketches@pool", "attribution"):
         record.fail(params, stage, "error: too dark")
     [failed] = runs_of(finished)
-    assert [each.path for each in store.list_artifacts(failed.info.run_id, "checks")] == [
-        "checks/data_docs.html"
-    ]
+    [docs] = client.list_artifacts(failed.info.run_id, "checks")
+    assert docs.path == "checks/data_docs.html"
     assert failed.info.status == "FAILED"
     assert (failed.data.tags["failed_stage"], failed.data.tags["reason"]) == (
         "attribution",
@@ -209,7 +203,7 @@ def test_a_failure_before_anything_was_read_is_told_too(finished):
     shutil.rmtree(finished / "data")
     record.fail(load_params(), "clips@pool", "x" * 100_000)
     [failed] = runs_of(finished)
-    assert len(failed.data.tags["reason"]) == tracking.MAX_TAG
+    assert len(failed.data.tags["reason"]) == store.MAX_TAG
 
 
 def test_without_mlflow_nothing_is_lost_and_it_is_written_later(finished):
@@ -231,19 +225,19 @@ def server(mlflow_store, tmp_path_factory):
 
 
 def test_the_command_says_that_it_may_pass_and_by_hand_it_works_once_a_server_answers(finished, server):
-    def track_at(uri: str) -> subprocess.CompletedProcess:
+    def record_at(uri: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
         command = [sys.executable, "-c", "from motive.cli import main; main()", "record"]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
-    dead = track_at(DEAD)
+    dead = record_at(DEAD)
     assert dead.returncode == 75, dead.stderr
     assert "complete in data/" in dead.stderr
     assert "Traceback" not in dead.stderr
-    live = track_at(server)
+    live = record_at(server)
     assert live.returncode == 0, live.stderr
     key = json.loads(Path("data/record/run.json").read_text())["key"]
-    found = tracking.pages_of(key, "motive", server)
-    assert found
-    assert found.run.startswith(f"{server}/#/experiments/")
-    assert found.needs == ""
+    pages = store.pages_of(key, "motive", server)
+    assert pages
+    assert pages.run.startswith(f"{server}/#/experiments/")
+    assert pages.needs == ""
