@@ -1,14 +1,26 @@
 """The notebooks run from their first cell to their last, and show what they promise."""
 
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from motive.clips.ranking import OK, read_ranking
+from testing.ranked_project import write_ranked_project
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    write_ranked_project(folder, num_pool=24)
+    return folder
 
 
 def run(name: str, folder: Path) -> list[dict]:
@@ -36,6 +48,26 @@ def test_a_model_of_ones_own_is_asked_without_a_project(tmp_path):
     assert (right, down) == ("right", "down")  # of each query's motion the clips teach it most
     assert num_images(outputs) == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_finished_project_is_read_and_left_as_it_is(ranked):
+    (ranked / "examples").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in ranked.rglob("*")}
+    outputs = run("ask_a_pool.ipynb", ranked / "examples")
+    assert before == {path: path.stat().st_mtime_ns for path in ranked.rglob("*")}
+    best, worst, per_motion, correlations, shared = tables(outputs)
+    ranking = read_ranking(ranked)
+    assert "influence_low" in best
+    assert f"{ranking['influence'].iloc[0]:.6f}" in best.splitlines()[1]
+    assert "rank_against" in worst
+    most_harmful = ranking[ranking["status"] == OK].sort_values("rank_against").iloc[0]
+    assert f"{most_harmful['influence']:.6f}" in worst.splitlines()[1]
+    motions = pd.read_parquet(ranked / "data/queries/clips/clips.parquet")["motion"]
+    assert set(motions) <= {line.partition(" ")[0] for line in per_motion.splitlines()}
+    assert re.search(r"the other one +1\.0", correlations)  # the same project twice
+    assert re.search(r"the other project's +1\.0", shared)
+    assert num_images(outputs) == 2
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
