@@ -2,28 +2,33 @@
 
     python benchmarks/codec_noise.py --json codec_noise.json
 
-Draws clips that no other seed draws, stores them as H.264, reads them back and tracks them as the pipeline
-does, with the rule of the tracker and without it.
+Draws clips that no other seed draws, stores them as H.264, reads them back and finds their optical flow as
+the pipeline does, with the rule of the tracker and without it.
 """
 
-import json
+import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, NamedTuple
 from unittest.mock import patch
 
 import cv2
 import numpy as np
+import pandas as pd
 import typer
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.maths.motion_mask import is_still, magnitude
 from motive.params import Params, load_params
+from motive.store.files import write_json
 from motive.trackers import dis
 from motive.trackers import interface as trackers
 from motive.video.reading import read_frames
 from motive.video.writing import write_video
+from testing.measuring import JsonFile
 from toyworld import CAMERAS, MOTIONS, Clip, draw_clip, sample_scene
 
 SEED = 5_000_005
@@ -39,40 +44,41 @@ class Row(NamedTuple):
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     num_clips: Annotated[int, typer.Option(min=1, help="Clips of each kind.")] = 50,
 ) -> None:
-    """Track clips of known motion with and without the rule, and print a table."""
+    """Find the optical flow of rendered clips with and without the rule, and print a table."""
     cv2.setNumThreads(1)
     params = load_params()
     kinds = ("static", "moving", *CAMERAS)
-    found = [row for kind in tqdm(kinds, unit="kind") for row in measures(kind, num_clips, params)]
-    names = sorted({row.name for row in found})
-    numbers: dict[str, float] = {"num_clips": num_clips}
-    for name in names:
-        numbers[f"{name}_without"] = float(np.mean([row.without for row in found if row.name == name]))
-        numbers[f"{name}_with"] = float(np.mean([row.ruled for row in found if row.name == name]))
-    print_table(names, numbers)
+    rows = chain.from_iterable(measures(kind, num_clips, params) for kind in tqdm(kinds, unit="kind"))
+    means = pd.DataFrame(rows).groupby("name").mean()
+    print_table(means)
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+        without = means["without"].add_suffix("_without").to_dict()
+        ruled = means["ruled"].add_suffix("_with").to_dict()
+        write_json(json_file, {"num_clips": num_clips, **without, **ruled})
 
 
 def measures(kind: str, num_clips: int, params: Params) -> Iterator[Row]:
     """Yield what there is to measure of each clip of a kind, without the rule and with it."""
-    c = params.clips
     for i in range(num_clips):
-        rng = np.random.default_rng([SEED, i])
-        scene = sample_scene(rng, MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind)
-        clip = draw_clip(scene, c.num_frames, c.fps)
-        frames = through_codec(clip.frames, c.fps)
-        with patch.object(dis, "_changed", lambda before, after: np.ones(before.shape, bool)):
-            without = trackers.dis(frames, params.optical_flow.preset)
-        ruled = trackers.dis(frames, params.optical_flow.preset)
+        motion = MOTIONS[i % len(MOTIONS)] if kind == "moving" else kind
+        scene = sample_scene(np.random.default_rng([SEED, i]), motion)
+        clip = draw_clip(scene, params.clips.num_frames, params.clips.fps)
+        flows = optical_flows(through_codec(clip.frames, params.clips.fps), params.optical_flow.preset)
         if kind == "static":
-            yield Row("static_still", still(without, params), still(ruled, params))
+            yield Row("static_still", *(still(flow, params) for flow in flows))
         for name, where in regions(kind, clip).items():
             if where.any():
-                yield Row(f"error_{name}", error(without, clip, where), error(ruled, clip, where))
+                yield Row(f"error_{name}", *(error(flow, clip, where) for flow in flows))
+
+
+def optical_flows(frames: np.ndarray, preset: str) -> tuple[np.ndarray, np.ndarray]:
+    """Without the rule of the tracker, and with it."""
+    with patch.object(dis, "_changed", lambda before, after: np.ones(before.shape, bool)):
+        without_rule = trackers.dis(frames, preset)
+    return without_rule, trackers.dis(frames, preset)
 
 
 def still(flow: np.ndarray, params: Params) -> float:
@@ -103,18 +109,19 @@ def regions(kind: str, clip: Clip) -> dict[str, np.ndarray]:
 
 def error(flow: np.ndarray, clip: Clip, where: np.ndarray) -> float:
     """Mean distance from the true vectors in a region, in pixels a frame."""
-    return float(np.hypot(*(flow[1:] - clip.flow[1:].astype(np.float32)).transpose(1, 0, 2, 3))[where].mean())
+    x, y = (flow[1:] - clip.flow[1:].astype(np.float32)).transpose(1, 0, 2, 3)
+    return float(np.hypot(x, y)[where].mean())
 
 
-def print_table(names: list[str], numbers: dict[str, float]) -> None:
+def print_table(means: pd.DataFrame) -> None:
     """A row a measure."""
     from rich.console import Console
     from rich.table import Table
 
     title = "share of static clips that are still; mean error of the optical flow in px a frame"
     table = Table("", "without the rule", "with it", title=title, title_justify="left")
-    for name in names:
-        table.add_row(name, *(f"{numbers[f'{name}_{rule}']:.2f}" for rule in ("without", "with")))
+    for name, row in means.iterrows():
+        table.add_row(str(name), *(f"{value:.2f}" for value in row))
     Console(markup=False, width=110).print(table)
 
 

@@ -16,6 +16,16 @@ from testing.made_clips import encode, mux_silence
 # ---- strange times and numbers of frames
 
 
+def packet_of(payload: bytes, stream: Any, time: int, time_base: Fraction) -> av.Packet:
+    """A key frame shown at a time, in units of `time_base` seconds."""
+    packet = av.Packet(payload)
+    packet.stream = stream
+    packet.time_base = time_base
+    packet.is_keyframe = True
+    packet.pts = packet.dts = time
+    return packet
+
+
 def timed(times: Callable[[int], int], count: int = 24, copies: int = 1) -> Maker:
     """Packets of a clip at other times (milliseconds, by number), `copies` times one after another."""
 
@@ -24,12 +34,9 @@ def timed(times: Callable[[int], int], count: int = 24, copies: int = 1) -> Make
         encode(source, given.drawn(rng)[:count], **MJPEG)
         with av.open(str(source)) as read, av.open(str(path), "w") as write:
             stream = write.add_stream_from_template(read.streams.video[0])
-            data = [bytes(packet) for packet in read.demux() if packet.size]
-            for number, payload in enumerate(data * copies):
-                packet = av.Packet(payload)
-                packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
-                packet.pts = packet.dts = times(number)
-                write.mux(packet)
+            payloads = [bytes(packet) for packet in read.demux() if packet.size]
+            for number, payload in enumerate(payloads * copies):
+                write.mux(packet_of(payload, stream, times(number), Fraction(1, 1000)))
         source.unlink()
 
     return make
@@ -61,26 +68,28 @@ def only_sound(path: Path, given: Given, rng: Rng) -> None:
 def two_videos(path: Path, given: Given, rng: Rng) -> None:
     with av.open(str(path), "w") as container:
         streams: list[Any] = [container.add_stream("mpeg4", rate=12) for _ in "ab"]
-        for stream, step in zip(streams, (1, 2), strict=True):
-            stream.height, stream.width, stream.pix_fmt = 48 // step, 80 // step, "yuv420p"
+        for step, stream in enumerate(streams, 1):  # the second has every other pixel
+            stream.height = 48 // step
+            stream.width = 80 // step
+            stream.pix_fmt = "yuv420p"
         for frame in given.drawn(rng):
-            for stream, step in zip(streams, (1, 2), strict=True):
+            for step, stream in enumerate(streams, 1):
                 image = np.ascontiguousarray(frame[::step, ::step])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         for stream in streams:
             container.mux(stream.encode(None))
 
 
-def joined(*sizes: tuple[int, int], suffix: str = "ts", **how: Any) -> Maker:
+def joined(*sizes: tuple[int, int], suffix: str = "ts", **settings: Any) -> Maker:
     """Clips of several sizes as one stream, as a change of resolution."""
 
     def make(path: Path, given: Given, rng: Rng) -> None:
         data = b""
         for height, width in sizes:
             frames = given.drawn(rng)[:, :height, :width]
-            part = encode(path.with_suffix(f".part.{suffix}"), np.ascontiguousarray(frames), **how)
-            data += part.read_bytes()
-            part.unlink()
+            clip = encode(path.with_suffix(f".part.{suffix}"), np.ascontiguousarray(frames), **settings)
+            data += clip.read_bytes()
+            clip.unlink()
         path.write_bytes(data)
 
     return make
@@ -93,8 +102,7 @@ add("two_avi_in_one", "either", joined((48, 80), (32, 32), suffix="avi", codec="
 
 @kind("failed")
 def raw_h264(path: Path, given: Given, rng: Rng) -> None:
-    part = encode(path.with_suffix(".h264"), given.drawn(rng))
-    part.rename(path)
+    encode(path.with_suffix(".h264"), given.drawn(rng)).rename(path)
 
 
 # ---- payloads that lie in an honest container
@@ -120,10 +128,7 @@ def muxed(codec: str, payload: bytes, count: int = 24, size: tuple[int, int] = (
             stream.height, stream.width = size
             stream.pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
             for number in range(count):
-                packet = av.Packet(payload + rng.bytes(2))
-                packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 12), True
-                packet.pts = packet.dts = number
-                container.mux(packet)
+                container.mux(packet_of(payload + rng.bytes(2), stream, number, Fraction(1, 12)))
 
     return make
 
@@ -162,11 +167,8 @@ add("300k_tiny_packets", "failed", muxed("mpeg4", b"\0", count=300_000), "avi")
 @kind("either", "ts", fuzzed=True)
 def scrambled_ts(path: Path, given: Given, rng: Rng) -> object:
     """Packets in another order, and some said to be encrypted."""
-    packets = (
-        np.frombuffer(given.clips["ts"], np.uint8)[: len(given.clips["ts"]) // 188 * 188]
-        .reshape(-1, 188)
-        .copy()
-    )
+    data = given.clips["ts"]
+    packets = np.frombuffer(data, np.uint8)[: len(data) // 188 * 188].reshape(-1, 188).copy()
     packets[rng.integers(0, len(packets), len(packets) // 4), 3] |= 0xC0
     return path.write_bytes(packets[rng.permutation(len(packets))].tobytes())
 
@@ -194,14 +196,15 @@ def lying(name: bytes, at: int, value: bytes) -> Maker:
 
     def make(path: Path, given: Given, rng: Rng) -> None:
         data = bytearray(encode(path, given.drawn(rng), container={"use_editlist": "1"}).read_bytes())
-        begin = next(begin for found, begin, _ in boxes(data) if found == name)
+        begin = next(begin for box, begin, _ in boxes(data) if box == name)
         data[begin + at : begin + at + len(value)] = value
         path.write_bytes(data)
 
     return make
 
 
-HUGE, ZERO = b"\xff" * 4, bytes(4)
+HUGE = b"\xff" * 4
+ZERO = bytes(4)
 for _name, _expected, _box, _at, _value in (
     ("no_moov", "failed", b"moov", -4, b"junk"),
     ("no_video_handler", "failed", b"hdlr", 8, b"soun"),

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,15 +23,26 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import hostile_boxes, hostile_links
 from benchmarks.hostile_kinds import KINDS, Given
-from benchmarks.peak_memory import ROOT, clips_command
 from motive.video.reading import read_frames
 from motive.video.writing import write_video
+from testing.commands import COMMAND
 from testing.made_clips import SIZE, encode, remux
+from testing.measuring import JsonFile, report
 from testing.outside import counting, watched
 from testing.real_clips import real_clip
+from testing.whole_project import SPLITS, write_clips_params
 
 assert hostile_boxes, hostile_links  # they enter their kinds
 SECRET = "the-secret-caption"
+CODECS: dict[str, dict[str, Any]] = {  # by container
+    "webm": {"codec": "libvpx-vp9"},
+    "flv": {"codec": "flv"},
+    "wmv": {"codec": "wmv2"},
+    "ogv": {"codec": "libvpx"},
+    "mpg": {"codec": "mpeg2video", "rate": 25},
+    "avi": {"codec": "mpeg4"},
+    "mp4": {"codec": "libx264"},
+}
 ROWS = (  # names in a metadata file; none may be read
     "/etc/passwd",
     "../outside/secret.mp4",
@@ -52,6 +63,13 @@ ROWS = (  # names in a metadata file; none may be read
 )
 
 
+class Upload(NamedTuple):
+    """A file as the tables name it."""
+
+    split: str
+    file: str
+
+
 class Outcome(NamedTuple):
     """What became of a file: usable, failed or lost; and why."""
 
@@ -61,7 +79,7 @@ class Outcome(NamedTuple):
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     files_per_kind: Annotated[int, typer.Option(min=1, help="Files of each fuzzed kind.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
     time_limit: Annotated[float, typer.Option(help="Seconds a file may take.")] = 30.0,
@@ -70,9 +88,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         numbers, outcomes = measure(Path(folder), files_per_kind, seed, time_limit)
     print_table(outcomes)
-    print(json.dumps(numbers, indent=1))
-    if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+    report(numbers, json_file)
 
 
 def measure(
@@ -86,18 +102,17 @@ def measure(
         files = build(folder / "pool", given, files_per_kind, seed)
         files |= build_rows(folder / "queries", given, url)
         with watched(secret.parent) as opened:
-            done = run(folder, time_limit, len(files))
+            codes = run(folder, time_limit, len(files))
     outcomes = list(compared(folder, files))
-    leaked = sum(
-        SECRET in str(pd.read_parquet(path).to_json()) for path in folder.glob("data/*/clips/*.parquet")
-    )
+    tables = folder.glob("data/*/clips/*.parquet")
+    leaked = sum(SECRET in str(pd.read_parquet(path).to_json()) for path in tables)
     reasons = [outcome.reason for outcome in outcomes]
     return {
         "kinds_tried": len({outcome.kind for outcome in outcomes}),
         "files_tried": len(files),
         "usable": sum(outcome.outcome == "usable" for outcome in outcomes),
-        "crashed": sum(reason.startswith("crashed") for reason in reasons) + sum(map(bool, done)),
-        "hung": sum(reason.startswith("hung") for reason in reasons) + done.count(None),
+        "crashed": sum(reason.startswith("crashed") for reason in reasons) + sum(map(bool, codes)),
+        "hung": sum(reason.startswith("hung") for reason in reasons) + codes.count(None),
         "escaped": len(hits) + len(opened) + leaked,
         "without_reason": sum(outcome.outcome == "lost" for outcome in outcomes),
         "unexpected": sum(map(unexpected, outcomes)),
@@ -121,25 +136,15 @@ def given_clips(secret: Path, url: str) -> Given:
 
 def containers(frames: np.ndarray, whole: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
     """(container, bytes of a clip in it)."""
-    codecs = {
-        "webm": "libvpx-vp9",
-        "flv": "flv",
-        "wmv": "wmv2",
-        "ogv": "libvpx",
-        "mpg": "mpeg2video",
-        "avi": "mpeg4",
-    }
+    real = {path.suffix: path for path in whole.values()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield "gif", encode(folder / "a.gif", frames, codec="gif", pix_fmt="rgb8").read_bytes()
-        for container in ("webm", "flv", "wmv", "ogv", "mpg", "avi", "mp4"):
-            how = {"codec": codecs.get(container, "libx264"), "rate": 25 if container == "mpg" else 12}
-            real = next((path for name, path in whole.items() if name.endswith(container)), None)
-            yield (
-                container,
-                (real or encode(folder / f"a.{container}", np.repeat(frames, 2, axis=0), **how)).read_bytes(),
-            )
-        source = whole.get("bikes.mp4") or folder / "a.mp4"
+        for suffix, settings in CODECS.items():
+            made = folder / f"a.{suffix}"
+            clip = real.get(f".{suffix}") or encode(made, np.repeat(frames, 2, axis=0), **settings)
+            yield suffix, clip.read_bytes()
+        source = real.get(".mp4") or folder / "a.mp4"
         for container in ("mkv", "ts"):
             yield container, remux(source, folder / f"b.{container}").read_bytes()
 
@@ -147,8 +152,8 @@ def containers(frames: np.ndarray, whole: dict[str, Path]) -> Iterator[tuple[str
 # ---- the folders
 
 
-def build(folder: Path, given: Given, files_per_kind: int, seed: int) -> dict[tuple[str, str], str]:
-    """(part, file) -> kind, of all files made."""
+def build(folder: Path, given: Given, files_per_kind: int, seed: int) -> dict[Upload, str]:
+    """The kind of each file made."""
     files = {}
     for number, (name, kind) in enumerate(sorted(KINDS.items())):
         (folder / name).mkdir(parents=True)
@@ -156,25 +161,23 @@ def build(folder: Path, given: Given, files_per_kind: int, seed: int) -> dict[tu
             path = folder / name / f"{copy:03}.{kind.suffix}"
             kind.make(path, given, np.random.default_rng([seed, number, copy]))
         made = [path for path in (folder / name).iterdir() if path.suffix != ".txt"]
-        files |= {("pool", printable(path.relative_to(folder).as_posix())): name for path in made}
+        files |= {Upload("pool", printable(path.relative_to(folder).as_posix())): name for path in made}
     (folder / "folder_named.mp4").mkdir()
     (folder / "linked_folder.mp4").symlink_to(given.secret.parent)
     return files
 
 
-def build_rows(folder: Path, given: Given, url: str) -> dict[tuple[str, str], str]:
-    """A folder whose metadata leads out of it: (part, row) -> kind."""
+def build_rows(folder: Path, given: Given, url: str) -> dict[Upload, str]:
+    """A folder whose metadata leads out of it: the kind of each row."""
     folder.mkdir()
     write_video(folder / "good.mp4", given.frames, 12.0)
     (folder / "out").symlink_to(given.secret.parent)
     names = [row.format(secret=given.secret, port=url.rsplit(":", 1)[1]) for row in ROWS]
     lines = [json.dumps({"file_name": name, "caption": "x"}) for name in [*names, "good.mp4"]]
     (folder / "metadata.jsonl").write_text("\n".join(lines))
-    rows = {
-        ("queries", f"metadata.jsonl line {number}"): "row_that_leads_out"
-        for number in range(1, len(names) + 1)
-    }
-    return rows | {("queries", "good.mp4"): "row_of_a_good_clip"}
+    places = [f"metadata.jsonl line {number}" for number in range(1, len(names) + 1)]
+    rows = {Upload("queries", place): "row_that_leads_out" for place in places}
+    return rows | {Upload("queries", "good.mp4"): "row_of_a_good_clip"}
 
 
 def printable(text: str) -> str:
@@ -186,20 +189,13 @@ def printable(text: str) -> str:
 
 def run(folder: Path, time_limit: float, num_files: int) -> list[int | None]:
     """The exit codes of the stage on both folders; None where it never ended."""
-    from ruamel.yaml import YAML
-
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    params["clips"] |= {"missing_caption": "empty", "max_failed_fraction": 1.0, "time_limit": time_limit}
-    params["clips"]["source"] = {part: str(folder / part) for part in ("pool", "queries", "heldout")}
-    YAML().dump(params, folder / "params.yaml")
+    source = {split: str(folder / split) for split in SPLITS}
+    write_clips_params(folder, source, max_failed_fraction=1.0, time_limit=time_limit)
     codes: list[int | None] = []
-    for part in ("pool", "queries"):
+    for split in ("pool", "queries"):
+        command = [*COMMAND, "clips", split]
         try:
-            codes.append(
-                subprocess.run(
-                    clips_command(part), cwd=folder, timeout=60 + time_limit * num_files
-                ).returncode
-            )
+            codes.append(subprocess.run(command, cwd=folder, timeout=60 + time_limit * num_files).returncode)
         except subprocess.TimeoutExpired:
             codes.append(None)
     return codes
@@ -208,21 +204,30 @@ def run(folder: Path, time_limit: float, num_files: int) -> list[int | None]:
 # ---- the outcomes
 
 
-def compared(folder: Path, files: dict[tuple[str, str], str]) -> Iterator[Outcome]:
+def compared(folder: Path, files: dict[Upload, str]) -> Iterator[Outcome]:
     """The outcome of each file: it must be in exactly one of the tables, with a reason if it failed."""
-    rows: Counter[tuple[str, str]] = Counter()
-    reasons: dict[tuple[str, str], str] = {}
-    for part in ("pool", "queries"):
-        for table, column in (("clips", "video"), ("failures", "file")):
-            path = folder / "data" / part / "clips" / f"{table}.parquet"
-            found = pd.read_parquet(path) if path.is_file() else pd.DataFrame({column: [], "reason": []})
-            rows.update((part, file) for file in found[column])
-            if table == "failures":
-                reasons |= {(part, f): r for f, r in zip(found["file"], found["reason"], strict=True)}
-    for file, kind in files.items():
-        good = rows[file] == 1 and reasons.get(file, "x").strip()
-        outcome = ("failed" if file in reasons else "usable") if good else "lost"
-        yield Outcome(kind, outcome, reasons.get(file, ""))
+    usable = Counter(upload for upload, _ in rows_of(folder, "clips"))
+    failures = list(rows_of(folder, "failures"))
+    failed = Counter(upload for upload, _ in failures)
+    reasons = dict(failures)
+    for upload, kind in files.items():
+        reason = reasons.get(upload, "")
+        match usable[upload], failed[upload]:
+            case 1, 0:
+                yield Outcome(kind, "usable", "")
+            case 0, 1 if reason.strip():
+                yield Outcome(kind, "failed", reason)
+            case _:
+                yield Outcome(kind, "lost", reason)
+
+
+def rows_of(folder: Path, table: str) -> Iterator[tuple[Upload, str]]:
+    """File and reason of each row of a table of the clips stage; usable clips have no reason."""
+    for split in ("pool", "queries"):
+        path = folder / "data" / split / "clips" / f"{table}.parquet"
+        rows = pd.read_parquet(path).to_dict("records") if path.is_file() else []
+        for row in rows:
+            yield Upload(split, row.get("file") or row.get("video", "")), row.get("reason", "")
 
 
 def unexpected(outcome: Outcome) -> bool:
@@ -241,15 +246,8 @@ def print_table(outcomes: list[Outcome]) -> None:
         own = [outcome for outcome in outcomes if outcome.kind == name]
         count = Counter(outcome.outcome for outcome in own)
         example = Counter(outcome.reason for outcome in own if outcome.reason).most_common(1)
-        wrong = sum(map(unexpected, own))
-        cells = (
-            len(own),
-            count["usable"],
-            count["failed"],
-            wrong or "",
-            example[0][0][:90] if example else "",
-        )
-        table.add_row(name, *map(str, cells))
+        cells = (len(own), count["usable"], count["failed"], sum(map(unexpected, own)) or "")
+        table.add_row(name, *map(str, cells), *(reason[:90] for reason, _ in example))
     Console(markup=False, width=170).print(table)
 
 

@@ -226,16 +226,15 @@ for _damage in (flipped, cut, holed, wrong_header, fields_filled):
 # ---- odd, but a player shows them
 
 
-def encoded(**how: Any) -> Maker:
-    repeat = how.pop("repeat", 1)
-    return lambda path, given, rng: encode(path, np.repeat(given.drawn(rng), repeat, axis=0), **how)
+def encoded(repeat: int = 1, **settings: Any) -> Maker:
+    return lambda path, given, rng: encode(path, np.repeat(given.drawn(rng), repeat, axis=0), **settings)
 
 
 HDR = {"x265-params": "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:log-level=none"}
 HEVC: dict[str, Any] = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
 LACED = {"flags": "+ildct+ilme", "top": "1"}
 JITTER = np.cumsum([0, *([20, 150, 90, 61] * 6)])[:24]
-for _name, _suffix, _how in (
+for _name, _suffix, _settings in (
     ("ten_bit", "mp4", {"pix_fmt": "yuv420p10le"}),
     ("twelve_bit", "mp4", HEVC | {"pix_fmt": "yuv420p12le"}),
     ("hdr_pq_bt2020", "mp4", {"codec": "libx265", "pix_fmt": "yuv420p10le", "options": HDR}),
@@ -261,7 +260,7 @@ for _name, _suffix, _how in (
     ("fast_start", "mp4", {"container": {"movflags": "+faststart"}}),
     ("half_a_frame_a_second", "mp4", {"rate": Fraction(1, 2)}),
 ):
-    add(_name, "usable", encoded(**_how), _suffix)
+    add(_name, "usable", encoded(**_settings), _suffix)
 
 
 @kind("usable", "webm")
@@ -271,11 +270,12 @@ def alpha_vp9(path: Path, given: Given, rng: Rng) -> object:
     return encode(path, image, codec="libvpx-vp9", pix_fmt="yuva420p")
 
 
-def sized(height: int, width: int, **how: Any) -> Maker:
+def sized(height: int, width: int, **settings: Any) -> Maker:
     def make(path: Path, given: Given, rng: Rng) -> object:
         frames = given.drawn(rng)
-        rows, columns = np.arange(height) % frames.shape[1], np.arange(width) % frames.shape[2]
-        return encode(path, frames[:, rows][:, :, columns], **how)
+        rows = np.arange(height) % frames.shape[1]
+        columns = np.arange(width) % frames.shape[2]
+        return encode(path, frames[:, rows][:, :, columns], **settings)
 
     return make
 

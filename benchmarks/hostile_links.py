@@ -45,11 +45,11 @@ for _name, _text in {
     "playlist_with_key": M3U + '#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n#EXT-X-MAP:URI="{secret}"\n' + HLS,
     "concat_list": "ffconcat version 1.0\n# {n}\nfile '{secret}'\nfile {url}\nfile {up}\n",
     "dash_manifest": MPD,
-    "svg_picture": SVG,
+    "svg_image": SVG,
     "session_description": SDP + "a=rtpmap:96 H264/90000\n",
     "windows_playlist": "<asx><entry><ref href='{url}'/><ref href='{secret}'/></entry><!--{n}--></asx>",
     "quicktime_link": "RTSPtext\n{url}\n{n}",
-    "list_of_pictures": "{secret}\n{url}\n{n}\n",
+    "list_of_images": "{secret}\n{url}\n{n}\n",
     "avisynth_script": 'FFVideoSource("{secret}") # {n} {url}\n',
 }.items():
     add(_name, "failed", leading_out(_text))
@@ -59,15 +59,20 @@ def referring(entry: Callable[[Given], bytes]) -> Maker:
     """A clip whose samples lie, it says, in another file."""
 
     def make(path: Path, given: Given, rng: Rng) -> None:
-        data = bytearray(encode(path, given.drawn(rng)).read_bytes())
-        begin, end = next((begin, end) for found, begin, end in boxes(data) if found == b"dref")
-        content = bytes(4) + struct.pack(">I", 1) + entry(given)
-        for found, start, stop in list(boxes(data)):
-            if found in {b"dref", *HOLDERS} and start <= begin and end <= stop:
-                struct.pack_into(">I", data, start - 8, stop - start + 8 + len(content) - (end - begin))
-        path.write_bytes(data[:begin] + content + data[end:])
+        data = encode(path, given.drawn(rng)).read_bytes()
+        path.write_bytes(with_references(data, bytes(4) + struct.pack(">I", 1) + entry(given)))
 
     return make
+
+
+def with_references(data: bytes, content: bytes) -> bytes:
+    """An mp4 with another content of its `dref` box; the boxes around it grow as much."""
+    begin, end = next((begin, end) for name, begin, end in boxes(data) if name == b"dref")
+    grown = bytearray(data)
+    for name, start, stop in boxes(data):
+        if name in {b"dref", *HOLDERS} and start <= begin and end <= stop:
+            struct.pack_into(">I", grown, start - 8, stop - start + 8 + len(content) - (end - begin))
+    return bytes(grown[:begin] + content + grown[end:])
 
 
 def url_entry(target: str) -> bytes:
@@ -91,27 +96,27 @@ add("samples_in_an_alias", "either", referring(lambda given: alias_entry(str(giv
 @kind("either", "avi")
 def subtitles_that_are_a_playlist(path: Path, given: Given, rng: Rng) -> None:
     """An AVI with a stream of GAB2 subtitles, which FFmpeg opens with any demuxer: here a playlist."""
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{given.url}\n#EXTINF:9,\nfile://{given.secret}\n#EXT-X-ENDLIST\n"
-    gab2 = (
-        b"GAB2\0"
-        + struct.pack("<HI", 2, 2)
-        + b"x\0"
-        + struct.pack("<HI", 4, len(playlist))
-        + playlist.encode()
-    )
-    encode(path, given.drawn(rng), codec="mpeg4")
-    data = path.read_bytes()
-    header = data.index(b"hdrl") - 8
-    size = struct.unpack_from("<I", data, header + 4)[0]
-    strh = b"strh" + struct.pack("<I4s", 56, b"txts") + bytes(16) + struct.pack("<II", 1, 1) + bytes(28)
-    strl = b"LIST" + struct.pack("<I", 4 + len(strh) + 8) + b"strl" + strh + b"strf" + bytes(4)
-    data = data[: header + 8 + size] + strl + data[header + 8 + size :]
-    data = bytearray(data)
-    struct.pack_into("<I", data, header + 4, size + len(strl))
-    data[data.index(b"avih") + 32] = 2  # streams
+    targets = (given.url, f"file://{given.secret}")
+    entries = "".join(f"#EXTINF:9,\n{target}\n" for target in targets)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n{entries}#EXT-X-ENDLIST\n".encode()
+    gab2 = b"GAB2\0" + struct.pack("<HI", 2, 2) + b"x\0" + struct.pack("<HI", 4, len(playlist)) + playlist
+    data = with_text_stream(encode(path, given.drawn(rng), codec="mpeg4").read_bytes())
     movi = data.index(b"movi") + 4
     chunk = b"01tx" + struct.pack("<I", len(gab2)) + gab2 + bytes(len(gab2) % 2)
     path.write_bytes(data[:movi] + chunk + data[movi:])
+
+
+def with_text_stream(data: bytes) -> bytes:
+    """An AVI whose header declares a second stream, of text."""
+    strh = b"strh" + struct.pack("<I4s", 56, b"txts") + bytes(16) + struct.pack("<II", 1, 1) + bytes(28)
+    strl = b"LIST" + struct.pack("<I", 4 + len(strh) + 8) + b"strl" + strh + b"strf" + bytes(4)
+    header = data.index(b"hdrl") - 8
+    size = struct.unpack_from("<I", data, header + 4)[0]
+    end = header + 8 + size
+    changed = bytearray(data[:end] + strl + data[end:])
+    struct.pack_into("<I", changed, header + 4, size + len(strl))
+    changed[changed.index(b"avih") + 32] = 2  # streams
+    return bytes(changed)
 
 
 # ---- odd names of good clips

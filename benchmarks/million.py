@@ -9,7 +9,6 @@ queries.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from rich.console import Console
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -33,13 +31,14 @@ from motive.maths.statistics import row_bootstrap_intervals
 from motive.stages.attribution import aligned
 from motive.store.files import read_table, write_table
 from motive.store.shards import read_manifest
+from testing.measuring import JsonFile, in_new_process, own_peak_mb, report
 
 SHARD = 4096
 WAYS: dict[str, tuple[int, Storage]] = {"": (512, "float16"), "shipped_": (16_384, "bit")}  # prefix of keys
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     num_clips: Annotated[int, typer.Option(min=1, help="Clips in the store.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=1, help="Processes that measure, one by one.")] = 5,
     store: Annotated[Path | None, typer.Option(help="Measure here; for the script itself.")] = None,
@@ -52,34 +51,36 @@ def main(
     for prefix, (dim, storage) in WAYS.items():
         with tempfile.TemporaryDirectory() as name:
             write_store(Path(name), num_clips, dim, storage)
-            command = [sys.executable, __file__, "--store", name]
-            outputs = [subprocess.check_output(command, text=True) for _ in range(rounds)]
-        table = pd.DataFrame([json.loads(output) for output in outputs])
-        found = table.median().to_dict()
-        query = table["query_seconds"]
-        found |= {"query_seconds_least": query.min(), "query_seconds_most": query.max()}
-        numbers |= {f"{prefix}{key}": float(value) for key, value in found.items()}
-    Console().print(numbers)
-    if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+            table = pd.DataFrame([in_new_process(__file__, "--store", name) for _ in range(rounds)])
+        numbers |= {f"{prefix}{key}": float(value) for key, value in table.median().items()}
+        numbers[f"{prefix}query_seconds_least"] = float(table["query_seconds"].min())
+        numbers[f"{prefix}query_seconds_most"] = float(table["query_seconds"].max())
+    report(numbers, json_file)
 
 
 def write_store(folder: Path, num_clips: int, dim: int, storage: Storage) -> None:
     """A published folder of sketches and its clip table."""
-    rng, names = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
     clip_ids = [f"{n:016x}" for n in range(num_clips)]
     for start in tqdm(range(0, num_clips, SHARD), desc="store", unit="shard", mininterval=5):
         ids = clip_ids[start : start + SHARD]
-        if storage == "bit":  # signs of Gaussians are bits, each as likely; to draw those takes minutes
-            sketch = torch.from_numpy(rng.integers(0, 256, (len(ids), 1, dim // 8), np.uint8))
-        else:
-            sketch = pack(torch.from_numpy(rng.standard_normal((len(ids), 1, dim), np.float32)), storage)
-        names.append(f"{start:08d}-{start + len(ids):08d}.safetensors")
-        tensors = {"sketch": sketch, "ok": torch.ones(len(ids), dtype=torch.bool)}
-        save_file(tensors, folder / names[-1], {"motive": json.dumps({"clip_ids": ids})})
-    manifest = {"shards": names, "num_clips": num_clips, "params": {"dim": dim}}
+        tensors = {
+            "sketch": random_sketches(rng, len(ids), dim, storage),
+            "ok": torch.ones(len(ids), dtype=torch.bool),
+        }
+        path = folder / f"{start:08d}-{start + len(ids):08d}.safetensors"
+        save_file(tensors, path, {"motive": json.dumps({"clip_ids": ids})})
+    shards = sorted(path.name for path in folder.glob("*.safetensors"))
+    manifest = {"shards": shards, "num_clips": num_clips, "params": {"dim": dim}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     write_table(folder / "clips.parquet", pd.DataFrame({"clip_id": clip_ids, "caption": "a ball rolls"}))
+
+
+def random_sketches(rng: np.random.Generator, number: int, dim: int, storage: Storage) -> torch.Tensor:
+    """Gaussian sketches [number, 1, dim], packed."""
+    if storage == "bit":  # signs of Gaussians are bits, each as likely; to draw those takes minutes
+        return torch.from_numpy(rng.integers(0, 256, (number, 1, dim // 8), np.uint8))
+    return pack(torch.from_numpy(rng.standard_normal((number, 1, dim), np.float32)), storage)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -87,40 +88,43 @@ def measure(folder: Path) -> dict[str, float]:
     torch.set_num_threads(2)
     dim = read_manifest(folder)["params"]["dim"]
     queries = unit(torch.randn(50, 1, dim, generator=torch.Generator().manual_seed(1)))
-    numbers, start = {}, time.perf_counter()
+    numbers = {}
+    start = time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal start
-        numbers[name], start = time.perf_counter() - start, time.perf_counter()
+        numbers[name] = time.perf_counter() - start
+        start = time.perf_counter()
 
+    # What a user waits for: the tables read, one query, its ranking.
     table = read_table(folder / "clips.parquet")
-    fine, pool = aligned(table, folder)
-    clip_ids, ok = table["clip_id"].tolist(), torch.from_numpy(fine)
+    usable, pool = aligned(table, folder)
+    clip_ids = table["clip_id"].tolist()
+    ok = torch.from_numpy(usable)
     lap("read_seconds")
     one = influence(pool, queries[:1], ok).numpy()
     lap("influence_seconds")
-    order = rank(votes(one, fine, 90.0), mean_influence(one), fine, clip_ids)
+    order = rank(votes(one, usable, 90.0), mean_influence(one), usable, clip_ids)
     lap("rank_seconds")
     numbers["query_seconds"] = sum(numbers.values())
     assert len(order) == len(pool)
+
+    # The ranking written, and the same for fifty queries.
     table["rank"] = order
     write_table(folder / "ranking.parquet", table.sort_values("rank", ignore_index=True))
     lap("table_seconds")
     fifty = influence(pool, queries, ok).numpy()
-    rank(votes(fifty, fine, 90.0), mean_influence(fifty), fine, clip_ids)
+    rank(votes(fifty, usable, 90.0), mean_influence(fifty), usable, clip_ids)
     lap("fifty_queries_seconds")
-    numbers["peak_gb"] = peak_gb()
+    numbers["peak_gb"] = own_peak_mb() / 1024
+
+    # What is not shipped, or done once.
     row_bootstrap_intervals(fifty)
     lap("interval_seconds")
     influence(pool, queries[:1], ok, measure_by(pool, ok, "centred"))
     lap("centred_influence_seconds")
-    numbers["peak_gb_all"] = peak_gb()
+    numbers["peak_gb_all"] = own_peak_mb() / 1024
     return {name: float(np.round(value, 3)) for name, value in numbers.items()}
-
-
-def peak_gb() -> float:
-    """Largest resident size of this process so far."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024**2
 
 
 if __name__ == "__main__":

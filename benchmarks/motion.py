@@ -3,11 +3,9 @@
     python benchmarks/motion.py --json motion.json
 
 Draws clips of known motion that no other seed draws, runs the stages clips, optical_flow and masks on them as
-params.yaml ships, and holds masks, camera labels and kinds against the truth. Then real clips, speed and
-memory.
+params.yaml ships, and holds masks, camera labels and kinds against the truth. Then real clips, and speed.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -29,20 +27,18 @@ from motive.maths.motion_mask import to_latent_frames
 from motive.maths.statistics import auc
 from motive.models.folder import read_strides
 from motive.params import Params, load_params
-from motive.stages import clips, masks, optical_flow, run_stage
-from motive.store import shards
 from motive.video.writing import write_video
+from testing.measuring import JsonFile, report
 from testing.true_motion import left_or_entered
 from toyworld import CAMERAS, HARMFUL_KINDS, MOTIONS, Clip, draw_clip, sample_scene
 from toyworld.looks import before_telling_background
-from toyworld.scenes import sample_camera
+from toyworld.scenes import Scene, sample_camera
 
 SEED = 7_000_007
 SHARE = 0.6  # of the full strength of a camera beside a moving object, as in the world's own clips
 MOVES = {"camera_pan": "pan or tilt", "camera_zoom": "zoom", "camera_shake": "shake"}
-COVERED = (
-    0.5  # of a latent cell that a moving object leaves or enters: then the cell shows it; less is neither
-)
+# Of a latent cell that a moving object leaves or enters: then the cell shows it; less is neither.
+COVERED = 0.5
 Group = tuple[str, str | None]  # kind of scene, and the camera put into it
 
 
@@ -54,25 +50,24 @@ class Drawn(NamedTuple):
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     num_clips: Annotated[int, typer.Option(min=1, help="Clips of each kind.")] = 12,
-    pictures: Annotated[Path | None, typer.Option(help="Write sheets of the real clips here.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Write a sheet of the real clips here.")] = None,
     only: Annotated[str, typer.Option(help="world, real, speed, or all.")] = "all",
 ) -> None:
-    """Measure masks and camera labels on known and on real clips, speed and memory; print tables."""
+    """Measure masks and camera labels on rendered and on real clips, and speed; print tables."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    params, numbers = absolute(load_params()), {}
+    params = absolute(load_params())
+    numbers: dict[str, float] = {}
     if only in ("all", "world"):
         numbers |= world(params, num_clips)
     if only in ("all", "real"):
-        numbers |= motion_real.measure(params, pictures)
+        numbers |= motion_real.measure(params, images)
     if only in ("all", "speed"):
         numbers |= motion_speed.measure(params)
-    print_numbers(numbers)
-    if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+    report(numbers, json_file)
 
 
 def absolute(params: Params) -> Params:
@@ -87,8 +82,8 @@ def absolute(params: Params) -> Params:
 def with_pool(params: Params, folder: Path) -> Params:
     """The same parameters with this folder as the pool, captions not needed."""
     source = params.clips.source | {"pool": str(folder)}
-    found = params.clips.model_copy(update={"source": source, "missing_caption": "empty"})
-    return params.model_copy(update={"clips": found})
+    read = params.clips.model_copy(update={"source": source, "missing_caption": "empty"})
+    return params.model_copy(update={"clips": read})
 
 
 # ---- the rendered world
@@ -102,31 +97,17 @@ def groups() -> list[Group]:
 
 def world(params: Params, num_clips: int) -> dict[str, float]:
     """What masks and labels are worth on clips whose truth is known."""
-    drawn = {f"{number:04d}.mp4": clip for number, clip in enumerate(draw(params, num_clips))}
+    drawn = list(draw(params, num_clips))
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        for name, one in drawn.items():
-            write_video(Path("pool") / name, one.clip.frames, params.clips.fps)
-        here = with_pool(params, Path("pool"))
-        for stage in (clips, optical_flow, masks):
-            run_stage(stage, here, "pool")
-        facts = pd.read_parquet("data/pool/clips/clips.parquet").merge(
-            pd.read_parquet("data/pool/masks/mask_stats.parquet"), on="clip_id"
-        )
-        weights = dict(masks_of("data/pool/masks"))
-        rows = [judge(drawn[row.video], row, weights[row.clip_id], here) for row in records(facts)]
-    return summary(pd.DataFrame(rows), len(drawn))
-
-
-def records(table: pd.DataFrame) -> list[Any]:
-    """Rows as tuples with names."""
-    return list(table.itertuples())
-
-
-def masks_of(folder: str) -> Iterator[tuple[str, np.ndarray]]:
-    """clip_id and mask [T,h,w] of each clip."""
-    for path in shards.shard_paths(Path(folder)):
-        for clip_id, tensors in shards.read_shard(path):
-            yield clip_id, tensors["mask"].float().numpy()
+        for number, (_, clip) in enumerate(drawn):
+            write_video(Path("pool") / f"{number:04d}.mp4", clip.frames, params.clips.fps)
+        rows = motion_real.pool_rows(with_pool(params, Path("pool")))
+        masks = motion_real.masks_of([row["clip_id"] for row in rows])
+    table = pd.DataFrame(
+        judge(drawn[int(Path(row["video"]).stem)], row, masks[row["clip_id"]].float().numpy(), params)
+        for row in rows
+    )
+    return summary(table, len(drawn))
 
 
 def draw(params: Params, num_clips: int) -> Iterator[Drawn]:
@@ -135,79 +116,84 @@ def draw(params: Params, num_clips: int) -> Iterator[Drawn]:
     for group in groups():
         kind, camera = group
         for number in range(num_clips):
-            rng = np.random.default_rng([SEED, number])
-            scene = sample_scene(rng, kind)
-            if camera:
-                looks = before_telling_background(scene.looks)
-                scene = replace(scene, camera=sample_camera(rng, camera, SHARE), looks=looks)
+            scene = compose(np.random.default_rng([SEED, number]), kind, camera)
             yield Drawn(group, draw_clip(scene, c.num_frames, c.fps))
 
 
-def judge(drawn: Drawn, row: Any, mask: np.ndarray, params: Params) -> dict[str, Any]:
+def compose(rng: np.random.Generator, kind: str, camera: str | None) -> Scene:
+    """A scene of a kind, if wished before a moving camera."""
+    scene = sample_scene(rng, kind)
+    if camera is None:
+        return scene
+    looks = before_telling_background(scene.looks)
+    return replace(scene, camera=sample_camera(rng, camera, SHARE), looks=looks)
+
+
+def judge(drawn: Drawn, row: dict[str, Any], mask: np.ndarray, params: Params) -> dict[str, Any]:
     """One row of the table: what was said of a clip, and what is true."""
     kind, camera = drawn.group
     moving_camera = camera or (kind if kind in CAMERAS else "")
-    objects = kind not in ("static", *CAMERAS)
-    wanted = "both" if objects and camera else "object" if objects else "camera" if moving_camera else "still"
-    share = covered(drawn.clip, params, mask.shape[1:])
-    inside, clear = share > COVERED, (share > COVERED) | (share == 0)
-    return {
+    wanted = true_kind(kind, moving_camera)
+    verdict = {
         "group": f"{kind} {camera or ''}".strip(),
         "camera": moving_camera or "static",
         "wanted": wanted,
-        "kind_right": row.motion_kind == wanted,
-        "label_right": row.camera in MOVES.get(moving_camera, "static"),
-        "uncertain": row.camera == "uncertain",
-        "auc": auc(mask[inside], mask[~inside & clear]) if kind in MOTIONS else np.nan,
-        "auc_strict": auc(mask[inside], mask[~inside]) if kind in MOTIONS else np.nan,
-        "raw": row.motion_y,
-        "own": row.own_motion,
+        "kind_right": row["motion_kind"] == wanted,
+        "label_right": row["camera"] in MOVES.get(moving_camera, "static"),
+        "uncertain": row["camera"] == "uncertain",
+        "raw": row["motion_y"],
+        "own": row["own_motion"],
         "empty": not mask.any(),
+        "auc": np.nan,
+        "auc_strict": np.nan,
     }
+    if kind in MOTIONS:
+        share = covered(drawn.clip, params, mask.shape[1:])
+        inside = mask[share > COVERED]
+        verdict["auc"] = auc(inside, mask[share == 0])
+        verdict["auc_strict"] = auc(inside, mask[share <= COVERED])
+    return verdict
+
+
+def true_kind(kind: str, moving_camera: str) -> str:
+    """What `motion_kind` should say of a scene."""
+    if kind in ("static", *CAMERAS):
+        return "camera" if moving_camera else "still"
+    return "both" if moving_camera else "object"
 
 
 def covered(clip: Clip, params: Params, size: tuple[int, ...]) -> np.ndarray:
     """How much of each latent cell shows an object that moves by itself: [T,h,w] in [0,1]."""
     least = params.masks.floor / params.clips.fps
-    where = np.stack([left_or_entered(clip, frame, least) for frame in range(len(clip.frames))])
+    where = [left_or_entered(clip, frame, least) for frame in range(len(clip.frames))]
     cells = [cv2.resize(w.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for w in where]
     stride = read_strides(params.model.path)[0]
     return to_latent_frames(torch.from_numpy(np.stack(cells)), stride).numpy()
 
 
 def summary(table: pd.DataFrame, num_clips: int) -> dict[str, float]:
-    """Flat numbers over all clips."""
-    numbers: dict[str, float] = {"num_world_clips": num_clips}
-    aucs: Any = table.groupby("camera")["auc"].mean()
-    numbers |= {f"mask_auc_{name}": float(aucs[name]) for name in ("static", *CAMERAS)}
-    numbers["mask_auc_moving_camera"] = float(np.mean([aucs[name] for name in CAMERAS]))
-    strict: Any = table.groupby("camera")["auc_strict"].mean()
-    numbers["mask_auc_static_strict"] = float(strict["static"])
-    numbers["mask_auc_moving_camera_strict"] = float(np.mean([strict[name] for name in CAMERAS]))
-    only: Any = table[table["wanted"] == "camera"]
-    numbers["camera_only_residual_ratio"] = float(only["own"].sum() / only["raw"].sum())
-    numbers["motion_kind_accuracy"] = float(np.mean(table["kind_right"]))
-    kinds: Any = table.groupby("wanted")["kind_right"].mean()
-    numbers |= {f"motion_kind_accuracy_{name}": float(value) for name, value in kinds.items()}
-    moving: Any = table[table["camera"] != "static"]
-    numbers["camera_label_accuracy"] = float(moving["label_right"].mean())
-    numbers["camera_uncertain_fraction"] = float(moving["uncertain"].mean())
-    still: Any = table[table["wanted"] == "still"]
-    numbers["still_empty_fraction"] = float(still["empty"].mean())
+    """Flat numbers over all clips; prints the groups whose masks are worst."""
     worst: Any = table.groupby("group")[["auc", "kind_right"]].mean()
     print(worst.sort_values("auc").round(3).head(8).to_string())
-    return numbers
-
-
-def print_numbers(numbers: dict[str, float]) -> None:
-    """A row a number."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "")
-    for name, value in numbers.items():
-        table.add_row(name, f"{value:.4g}")
-    Console(markup=False, width=110).print(table)
+    aucs: Any = table.groupby("camera")["auc"].mean()
+    strict: Any = table.groupby("camera")["auc_strict"].mean()
+    kinds: Any = table.groupby("wanted")["kind_right"].mean()
+    camera_alone: Any = table[table["wanted"] == "camera"]
+    moving: Any = table[table["camera"] != "static"]
+    still: Any = table[table["wanted"] == "still"]
+    return {
+        "num_world_clips": num_clips,
+        **{f"mask_auc_{name}": float(aucs[name]) for name in ("static", *CAMERAS)},
+        "mask_auc_moving_camera": float(np.mean([aucs[name] for name in CAMERAS])),
+        "mask_auc_static_strict": float(strict["static"]),
+        "mask_auc_moving_camera_strict": float(np.mean([strict[name] for name in CAMERAS])),
+        "camera_only_residual_ratio": float(camera_alone["own"].sum() / camera_alone["raw"].sum()),
+        "motion_kind_accuracy": float(np.mean(table["kind_right"])),
+        **{f"motion_kind_accuracy_{name}": float(value) for name, value in kinds.items()},
+        "camera_label_accuracy": float(moving["label_right"].mean()),
+        "camera_uncertain_fraction": float(moving["uncertain"].mean()),
+        "still_empty_fraction": float(still["empty"].mean()),
+    }
 
 
 if __name__ == "__main__":

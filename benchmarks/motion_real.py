@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 
 from motive.images.motion import motion_sheet
 from motive.images.panels import describe, read_panels
@@ -17,6 +18,8 @@ from motive.models.folder import read_strides
 from motive.params import Params
 from motive.stages import clips, masks, optical_flow, run_stage
 from motive.store.shards import locate, read_clip_tensors
+from motive.video.reading import read_frames
+from motive.video.writing import write_video
 from testing.real_clips import real_clip
 
 SIZE = {"num_frames": 49, "fps": 16.0, "height": 240, "width": 416}
@@ -24,7 +27,7 @@ FLOOR = 11.0  # pixels per second: the shipped 3 of 64, on 240
 DEBIAN = "opencv-doc"  # a Debian package with clips; `apt-get download` fetches it
 
 
-class Known(NamedTuple):
+class RealClip(NamedTuple):
     """A real clip, what anybody sees in it, and where it begins (seconds)."""
 
     file: str
@@ -34,52 +37,61 @@ class Known(NamedTuple):
 
 
 CLIPS = (
-    Known("walker.mp4", "one walker, camera on a tripod", "object"),
-    Known("globe.avi", "a globe turns", "object"),
-    Known("city.mpg", "only the camera moves, houses near and far", "camera"),
-    Known("bunny.mp4", "a rabbit gets up, the camera drifts", "both"),
-    Known("carphone.mp4", "a head before a car's window", "object or both"),
-    Known("box.mp4", "a hand moves a box", "object", 3.0),
-    Known("cup.mp4", "a hand moves a cup before a wall", "object", 2.5),
-    Known("vtest.avi", "pedestrians from above", "object", 5.0),
-    Known("tree.avi", "leaves in the wind", "object", 14.0),
+    RealClip("walker.mp4", "one walker, camera on a tripod", "object"),
+    RealClip("globe.avi", "a globe turns", "object"),
+    RealClip("city.mpg", "only the camera moves, houses near and far", "camera"),
+    RealClip("bunny.mp4", "a rabbit gets up, the camera drifts", "both"),
+    RealClip("carphone.mp4", "a head before a car's window", "object or both"),
+    RealClip("box.mp4", "a hand moves a box", "object", 3.0),
+    RealClip("cup.mp4", "a hand moves a cup before a wall", "object", 2.5),
+    RealClip("vtest.avi", "pedestrians from above", "object", 5.0),
+    RealClip("tree.avi", "leaves in the wind", "object", 14.0),
 )
 
 
-def measure(params: Params, pictures: Path | None) -> dict[str, float]:
-    """How many are labelled as they look; a table of all, and a sheet in `pictures`."""
-    pictures = pictures.resolve() if pictures else None
+def measure(params: Params, images: Path | None) -> dict[str, float]:
+    """How many are labelled as they look; a table of all, and a sheet in the folder `images`."""
+    sheet = images and images.resolve() / "real_motion.png"
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        known = fetch(Path("pool"))
+        shown = fetch(Path("pool"))
         here = sized(params)
-        for stage in (clips, optical_flow, masks):
-            run_stage(stage, here, "pool")
-        table = pd.read_parquet("data/pool/clips/clips.parquet")
-        facts = table.merge(pd.read_parquet("data/pool/masks/mask_stats.parquet"), on="clip_id")
-        if pictures:
-            draw(facts, here, pictures)
-    rows: list[Any] = [(known[Path(row["video"]).stem], row) for row in facts.to_dict("records")]
-    right = [row["motion_kind"] in clip.kind.split(" or ") for clip, row in rows]
-    print_table(sorted(rows, key=lambda pair: CLIPS.index(pair[0])))
-    return {"real_clips": len(rows), "real_kind_accuracy": sum(right) / len(right)}
+        rows = pool_rows(here)
+        if sheet:
+            draw(pd.DataFrame(rows), here, sheet)
+    pairs = [(shown[Path(row["video"]).stem], row) for row in rows]
+    print_table(sorted(pairs, key=lambda pair: CLIPS.index(pair[0])))
+    num_right = sum(row["motion_kind"] in clip.kind.split(" or ") for clip, row in pairs)
+    return {"real_clips": len(pairs), "real_kind_accuracy": num_right / len(pairs)}
 
 
-def fetch(folder: Path) -> dict[str, Known]:
-    """Put the clips there are into a folder, cut to their parts; stem -> what is known of each."""
-    from motive.video.reading import read_frames
-    from motive.video.writing import write_video
+def pool_rows(params: Params) -> list[dict[str, Any]]:
+    """Masks of the pool in the working folder; of each clip, its row of the clip table and its statistics."""
+    for stage in (clips, optical_flow, masks):
+        run_stage(stage, params, "pool")
+    table = pd.read_parquet("data/pool/clips/clips.parquet")
+    stats = pd.read_parquet("data/pool/masks/mask_stats.parquet")
+    return table.merge(stats, on="clip_id").to_dict("records")  # type: ignore[return-value]
 
+
+def masks_of(clip_ids: list[str]) -> dict[str, torch.Tensor]:
+    """clip_id -> mask [T,h,w] of pool clips of the working folder."""
+    shards = locate(Path("data/pool/masks"))
+    return {clip_id: tensors["mask"] for clip_id, tensors in read_clip_tensors(shards, clip_ids)}
+
+
+def fetch(folder: Path) -> dict[str, RealClip]:
+    """Put the clips there are into a folder, from where each begins; stem -> what it shows."""
     debian = from_debian(folder.parent / "debian")
-    found = {}
+    shown = {}
     for clip in CLIPS:
-        path = debian.get(clip.file) or (None if clip.start else real_clip(clip.file))
+        path = debian.get(clip.file) if clip.start else real_clip(clip.file)
         if path is None:
             print(f"{clip.file} is left out: `apt-get download {DEBIAN}` did not work here")
             continue
-        how: Any = {**SIZE, "resample": "window", "start": clip.start}
-        write_video(folder / f"{path.stem}.mp4", read_frames(path, **how), SIZE["fps"], crf=1)
-        found[path.stem] = clip
-    return found
+        window: Any = {**SIZE, "resample": "window", "start": clip.start}
+        write_video(folder / f"{path.stem}.mp4", read_frames(path, **window), SIZE["fps"], crf=1)
+        shown[path.stem] = clip
+    return shown
 
 
 def from_debian(folder: Path) -> dict[str, Path]:
@@ -101,34 +113,36 @@ def from_debian(folder: Path) -> dict[str, Path]:
 def sized(params: Params) -> Params:
     """The shipped parameters at a size and rate that suit real clips."""
     source = params.clips.source | {"pool": "pool"}
-    found = params.clips.model_copy(update=SIZE | {"source": source, "missing_caption": "empty"})
-    flow = params.optical_flow.model_copy(update={"stride": 8})
-    weighed = params.masks.model_copy(update={"floor": FLOOR})
-    return params.model_copy(update={"clips": found, "optical_flow": flow, "masks": weighed})
+    sections = {
+        "clips": params.clips.model_copy(update=SIZE | {"source": source, "missing_caption": "empty"}),
+        "optical_flow": params.optical_flow.model_copy(update={"stride": 8}),
+        "masks": params.masks.model_copy(update={"floor": FLOOR}),
+    }
+    return params.model_copy(update=sections)
 
 
-def draw(facts: pd.DataFrame, params: Params, folder: Path) -> None:
+def draw(table: pd.DataFrame, params: Params, path: Path) -> None:
     """One sheet of all clips: frames, optical flow, the same without the camera, mask."""
-    ids, words = facts["clip_id"].tolist(), describe(facts.rename(columns={"motion_y": "motion"}))
-    weights = {i: clip["mask"] for i, clip in read_clip_tensors(locate(Path("data/pool/masks")), ids)}
-    how = params.clips.model_dump(include={*SIZE, "resample"})
-    panels = list(read_panels(facts, words, weights, Path("data/pool/optical_flow"), how))
-    named = [
-        panel._replace(title=Path(file).stem) for panel, file in zip(panels, facts["video"], strict=True)
-    ]
-    write_png(
-        folder / "real_motion.png", motion_sheet(named, params.clips.fps, read_strides(params.model.path)[0])
+    panels = read_panels(
+        table,
+        describe(table.rename(columns={"motion_y": "motion"})),
+        masks_of(table["clip_id"].tolist()),
+        Path("data/pool/optical_flow"),
+        params.clips.model_dump(include={*SIZE, "resample"}),
     )
-    print(f"look at {folder / 'real_motion.png'}")
+    pairs = zip(panels, table["video"], strict=True)
+    named = [panel._replace(title=Path(file).stem) for panel, file in pairs]
+    write_png(path, motion_sheet(named, params.clips.fps, read_strides(params.model.path)[0]))
+    print(f"look at {path}")
 
 
-def print_table(rows: list[Any]) -> None:
+def print_table(pairs: list[tuple[RealClip, dict[str, Any]]]) -> None:
     """A row a clip."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("clip", "what it shows", "should be", "is", "camera", "px/s", "without camera", "inliers")
-    for clip, row in rows:
+    for clip, row in pairs:
         speeds = f"{row['motion_y']:.1f}", f"{row['own_motion']:.1f}", f"{row['inlier_ratio']:.2f}"
         table.add_row(clip.file, clip.shows, clip.kind, row["motion_kind"], row["camera"], *speeds)
     Console(markup=False, width=130).print(table)

@@ -6,12 +6,16 @@
 The numbers of docs/scaling.md are what the first command prints. Nothing is measured here.
 """
 
-import json
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from motive.store.files import write_json
+from testing.measuring import JsonFile
 
 
 class Input(NamedTuple):
@@ -52,9 +56,9 @@ INPUTS = {
 
 def main(
     clips: Annotated[int, typer.Option(min=1, help="Clips of the pool.")] = 1_000_000,
-    gpus: Annotated[int, typer.Option(min=1, help="Cards.")] = 64,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs.")] = 64,
     change: Annotated[list[str] | None, typer.Option("--set", help="NAME=NUMBER; repeatable.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Print the table of docs/scaling.md."""
     inputs = changed(dict(INPUTS), change or [])
@@ -66,7 +70,7 @@ def main(
     for name, value in numbers.items():
         print(f"| `{name}` | {value:,.0f} |" if value >= 100 else f"| `{name}` | {value:.3g} |")
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1) + "\n")
+        write_json(json_file, numbers)
 
 
 def changed(inputs: dict[str, Input], changes: list[str]) -> dict[str, Input]:
@@ -88,20 +92,20 @@ def scaled(given: dict[str, float], clips: int, gpus: int) -> dict[str, float]:
     def hours(seconds: float, workers: float) -> float:
         return clips * seconds / workers / 3600
 
-    def cards(name: str, seconds: float) -> dict[str, float]:
+    def on_gpus(name: str, seconds: float) -> dict[str, float]:
         wall = hours(seconds, gpus)
-        spent = {
+        return {
+            f"{name}_hours": wall,
             f"{name}_gpu_hours": wall * gpus,
             f"{name}_dollars": wall * gpus * given["dollars_per_gpu_hour"],
         }
-        return {f"{name}_hours": wall} | spent
 
     return {
         "num_shards": math.ceil(clips / given["shard_size"]),
         "shards_per_gpu": clips / given["shard_size"] / gpus,
-        **cards("paper", given["paper_seconds"]),
-        **cards("a100", given["a100_backward_seconds"] * sketch),
-        **cards("h100", given["h100_backward_seconds"] * sketch),
+        **on_gpus("paper", given["paper_seconds"]),
+        **on_gpus("a100", given["a100_backward_seconds"] * sketch),
+        **on_gpus("h100", given["h100_backward_seconds"] * sketch),
         "lost_with_a_worker_gpu_minutes": given["shard_size"] * given["a100_backward_seconds"] * sketch / 60,
         "optical_flow_hours": hours(given["flow_core_seconds"], cores),
         "masks_hours": hours(given["mask_core_seconds"], cores),

@@ -18,6 +18,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.params import load_params
 from motive.store.files import write_json
+from testing.measuring import JsonFile
 from testing.subset_comparison import MOTIVE, MOVING, RANDOM, Measured, measure, summarise, with_finetuning
 
 OTHERS = ("motion_magnitude", MOVING)
@@ -26,7 +27,7 @@ log = logging.getLogger("motive")
 
 
 def main(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each strategy.")] = 3,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of finetuning.learning_rate.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of finetuning.steps.")] = None,
@@ -34,13 +35,14 @@ def main(
     also: Annotated[list[str] | None, typer.Option(help=f"{' or '.join(OTHERS)}; repeatable.")] = None,
 ) -> None:
     """Fine-tune on Motive's choice and on random ones, and compare them on held-out clips."""
-    given = {"learning_rate": learning_rate, "steps": steps}
-    given = {key: value for key, value in given.items() if value is not None}
+    options = {"learning_rate": learning_rate, "steps": steps}
+    given = {key: value for key, value in options.items() if value is not None}
     params = with_finetuning(load_params(), given)
-    strategies = [MOTIVE, RANDOM, *sorted({*(also or [])})]
-    if unknown := [name for name in strategies[2:] if name not in OTHERS]:
-        raise ValueError(f"--also {unknown[0]}: it is one of {', '.join(OTHERS)}")
-    measured = measure(params, strategies, range(seeds), limit_heldout)
+    others = sorted({*(also or [])})
+    for name in others:
+        if name not in OTHERS:
+            raise ValueError(f"--also {name}: it is one of {', '.join(OTHERS)}")
+    measured = measure(params, [MOTIVE, RANDOM, *others], range(seeds), limit_heldout)
     numbers = summarise(measured, params)
     print_tables(measured, numbers)
     if json_file:

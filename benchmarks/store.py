@@ -1,4 +1,4 @@
-"""The book-keeping around a large pool: how long, in how much memory? Sketches are made up, parts are real.
+"""The book-keeping around a large pool: how long, in how much memory? Sketches are made up, shards are real.
 
     python benchmarks/store.py --clips 1000000 --shard-size 250 --json store.json
 
@@ -7,21 +7,22 @@ Works in a temporary folder. Each step is a process of its own, so that its peak
 
 import hashlib
 import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.store import shards, work
+from motive.store.files import write_json
 from motive.store.recipes import Recipe
+from testing.measuring import JsonFile, in_new_process, own_peak_mb, seconds
 
 RECIPE = Recipe("scale", 1)
 OUT = Path("out")
@@ -31,34 +32,25 @@ def main(
     clips: Annotated[int, typer.Option(min=1, help="Clips of the pool.")] = 1_000_000,
     shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 250,
     dim: Annotated[int, typer.Option(min=1, help="fp16 numbers in a sketch.")] = 8,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: JsonFile = None,
     step: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Fill a store, take away one part in ten, and time what a stage does around its work."""
+    """Fill a store, and time what a stage does around its work."""
     if step:
         print(json.dumps(measured(STEPS[step], clips, shard_size)))
         return
     numbers: dict[str, float] = {"num_clips": clips, "num_shards": -(-clips // shard_size), "dim": dim}
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory(dir=".") as folder, chdir(folder):
         fill(clips, shard_size, dim)
         print(f"{clips:,} clips in {numbers['num_shards']:,} shards of {dim} numbers each")
         print("| step | seconds | peak, GB |\n|---|---|---|")
         for name in STEPS:
-            command = [
-                sys.executable,
-                __file__,
-                "--step",
-                name,
-                f"--clips={clips}",
-                f"--shard-size={shard_size}",
-            ]
-            done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            numbers |= {f"{name}_{key}": value for key, value in done.items()}
-            print(f"| {name} | {done['seconds']:.1f} | {done['peak_gb']:.2f} |", flush=True)
-        os.chdir("..")
+            options = ("--step", name, f"--clips={clips}", f"--shard-size={shard_size}")
+            spent = in_new_process(__file__, *options)
+            numbers |= {f"{name}_{key}": value for key, value in spent.items()}
+            print(f"| {name} | {spent['seconds']:.1f} | {spent['peak_gb']:.2f} |", flush=True)
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1) + "\n")
+        write_json(json_file, numbers)
 
 
 def clip_ids(number: int) -> list[str]:
@@ -76,10 +68,8 @@ def fill(clips: int, shard_size: int, dim: int) -> None:
 
 def measured(step: Callable[[list[str], int], object], clips: int, shard_size: int) -> dict[str, float]:
     """Seconds of one step, and the peak memory of its process (the ids are in it)."""
-    ids, start = clip_ids(clips), time.perf_counter()
-    step(ids, shard_size)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": time.perf_counter() - start, "peak_gb": peak / 2**20}
+    spent = seconds(partial(step, clip_ids(clips), shard_size))
+    return {"seconds": spent, "peak_gb": own_peak_mb() / 1024}
 
 
 def _publish(ids: list[str], shard_size: int) -> None:

@@ -52,6 +52,14 @@ def write_params(**sections: dict) -> None:
     write_yaml(Path("params.yaml"), values)
 
 
+def write_clips_params(folder: Path, source: dict[str, str], **clips: object) -> None:
+    """params.yaml as it ships, with other folders for these splits and other keys of `clips`; no captions."""
+    values = YAML(typ="safe").load(ROOT / "params.yaml")
+    values["clips"]["source"] |= source
+    values["clips"] |= {"missing_caption": "empty", **clips}
+    write_yaml(folder / "params.yaml", values)
+
+
 def write_yaml(path: Path, values: dict) -> None:
     """One key a line: DVC's `--set-param` can't read back an address within braces."""
     yaml = YAML(typ="safe")

@@ -77,9 +77,9 @@ def known_keys() -> dict[str, dict]:
 def test_parameters_on_the_pages_exist(page):
     sections = known_keys()
     for span in spans(page):
-        found = re.match(rf"({'|'.join(sections)})\.(\w+)(?=$|[:=\s])", span)
-        if found and found[2] not in SUFFIXES:
-            assert found[2] in sections[found[1]], f"{named(page)}: {span} is no key of params.yaml"
+        address = re.match(rf"({'|'.join(sections)})\.(\w+)(?=$|[:=\s])", span)
+        if address and address[2] not in SUFFIXES:
+            assert address[2] in sections[address[1]], f"{named(page)}: {span} is no key of params.yaml"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -148,7 +148,7 @@ def test_the_names_in_the_table_of_symbols_are_in_their_files():
 
 
 @pytest.mark.parametrize("name", ["pool", "queries", "heldout"])
-def test_the_pages_know_the_parts_that_ship(name):
+def test_the_pages_know_the_splits_that_ship(name):
     assert name in load_params(ROOT / "params.yaml").clips.source
     assert f"`{name}`" in (ROOT / "docs/data.md").read_text()
 
@@ -159,13 +159,13 @@ def test_decisions_are_numbered_without_gaps():
     for number, page in enumerate(pages, 1):
         text = page.read_text()
         assert text.startswith(f"# {number}. ")
-        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Cost"))
+        assert all(f"**{heading}.**" in text for heading in ("Context", "Choice", "Cost"))
 
 
 # ---- no file knows this machine
 
 
-def tracked() -> list[Path]:
+def text_files() -> list[Path]:
     """What git has or would add; all that is text."""
     done = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -181,11 +181,11 @@ def tracked() -> list[Path]:
 
 
 def test_no_file_names_places_of_a_machine_or_hosts_of_packages():
-    found = []
-    for path in tracked():
+    hits = []
+    for path in text_files():
         text = path.read_text(encoding="utf-8", errors="replace")
-        found += [f"{named(path)}: {hit[0]}" for place in PLACES for hit in re.finditer(place, text)]
-    assert not found
+        hits += [f"{named(path)}: {hit[0]}" for place in PLACES for hit in re.finditer(place, text)]
+    assert not hits
 
 
 @pytest.mark.parametrize(

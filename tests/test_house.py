@@ -52,9 +52,9 @@ def test_a_stage_depends_on_its_own_parameters_and_on_none_that_is_missing(name)
     assert name in names(TEMPLATES[name])
     for key in names(TEMPLATES[name]):
         value = params
-        for part in key.split("."):
-            assert part in value, f"{name} depends on {key}, which params.yaml does not have"
-            value = value[part]
+        for word in key.split("."):
+            assert word in value, f"{name} depends on {key}, which params.yaml does not have"
+            value = value[word]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
