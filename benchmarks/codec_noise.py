@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from unittest.mock import patch
 
 import cv2
@@ -52,7 +52,7 @@ def main(
     params = load_params()
     kinds = ("static", "moving", *CAMERAS)
     rows = chain.from_iterable(measures(kind, num_clips, params) for kind in tqdm(kinds, unit="kind"))
-    means = pd.DataFrame(rows).groupby("name").mean()
+    means: Any = pd.DataFrame(rows).groupby("name").mean()
     print_table(means)
     if json_file:
         without = means["without"].add_suffix("_without").to_dict()
@@ -113,7 +113,7 @@ def error(flow: np.ndarray, clip: Clip, where: np.ndarray) -> float:
     return float(np.hypot(x, y)[where].mean())
 
 
-def print_table(means: pd.DataFrame) -> None:
+def print_table(means: Any) -> None:
     """A row a measure."""
     from rich.console import Console
     from rich.table import Table

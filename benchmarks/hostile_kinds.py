@@ -234,6 +234,7 @@ HDR = {"x265-params": "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:
 HEVC: dict[str, Any] = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
 LACED = {"flags": "+ildct+ilme", "top": "1"}
 JITTER = np.cumsum([0, *([20, 150, 90, 61] * 6)])[:24]
+_settings: dict[str, Any]
 for _name, _suffix, _settings in (
     ("ten_bit", "mp4", {"pix_fmt": "yuv420p10le"}),
     ("twelve_bit", "mp4", HEVC | {"pix_fmt": "yuv420p12le"}),

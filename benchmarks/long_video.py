@@ -73,6 +73,7 @@ def tally(folder: Path) -> dict[str, float]:
     table: Any = read_table(folder / "clips/clips.parquet")
     length = shots["end"] - shots["start"]
     used = shots["clip_id"] != ""
+    still: Any = read_table(folder / "masks/mask_stats.parquet")["still"]
     duration = float(table["duration"].iloc[0])
     return {
         "video_seconds": duration,
@@ -82,7 +83,7 @@ def tally(folder: Path) -> dict[str, float]:
         "num_rests": int((~used).sum()),
         "rest_seconds": float(length[~used].sum()),
         "lost_seconds": round(abs(duration - float(length.sum())), 6),
-        "num_still": int(read_table(folder / "masks/mask_stats.parquet")["still"].sum()),
+        "num_still": int(still.sum()),
         "num_failures": sum(
             len(pd.read_parquet(folder / stage / "failures.parquet"))
             for stage in ("clips", "optical_flow", "masks")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -53,8 +53,9 @@ def main(
             write_store(Path(name), num_clips, dim, storage)
             table = pd.DataFrame([in_new_process(__file__, "--store", name) for _ in range(rounds)])
         numbers |= {f"{prefix}{key}": float(value) for key, value in table.median().items()}
-        numbers[f"{prefix}query_seconds_least"] = float(table["query_seconds"].min())
-        numbers[f"{prefix}query_seconds_most"] = float(table["query_seconds"].max())
+        query: Any = table["query_seconds"]
+        numbers[f"{prefix}query_seconds_least"] = float(query.min())
+        numbers[f"{prefix}query_seconds_most"] = float(query.max())
     report(numbers, json_file)
 
 

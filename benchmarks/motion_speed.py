@@ -58,7 +58,7 @@ def measure(params: Params) -> dict[str, float]:
     DIS is its tracker; `throughput_ratio_luma` is against a script that does too.
     """
     settings = params.optical_flow.model_dump() | {"stride": STRIDE}
-    preset = settings["preset"]
+    preset = params.optical_flow.preset
     once: list[float] = []
     luma: list[float] = []
     twice: list[float] = []

@@ -38,7 +38,7 @@ def main(
     options = {"learning_rate": learning_rate, "steps": steps}
     given = {key: value for key, value in options.items() if value is not None}
     params = with_finetuning(load_params(), given)
-    others = sorted({*(also or [])})
+    others: list[str] = sorted(set(also or ()))
     for name in others:
         if name not in OTHERS:
             raise ValueError(f"--also {name}: it is one of {', '.join(OTHERS)}")
