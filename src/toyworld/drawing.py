@@ -72,7 +72,7 @@ def sprites(looks: Looks, radius: float, sites: tuple, density: float) -> list[S
     return [piece(colour, np.where(nearest == k, alpha, 0), reach, density) for k in range(len(sites))]
 
 
-def nearest_site(x: Array, y: Array, sites: tuple) -> NDArray[np.intp]:
+def nearest_site(x: NDArray, y: NDArray, sites: tuple) -> NDArray[np.intp]:
     """Which of the sites [P] is nearest to each of the points [H,W]: a piece has the pixels of its site."""
     return np.argmin([np.hypot(x - site[0], y - site[1]) for site in sites], 0)
 

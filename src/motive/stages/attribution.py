@@ -84,7 +84,7 @@ def same_recipe(pool: Path, queries: Path) -> None:
     recipes = [deciding(read_manifest(folder)) for folder in (pool, queries)]
     for recipe in recipes:
         recipe["params"].pop("storage", None)  # the same sketches in other dtypes
-    lines = "".join(f"\n  {line}" for line in differences(*recipes))
+    lines = "".join(f"\n  {line}" for line in differences(recipes[0], recipes[1]))
     if lines:
         raise ValueError(
             f"pool and queries were sketched in different ways; run `dvc repro`. {pool}, {queries}:{lines}"
