@@ -62,7 +62,7 @@ def run(split: str, *, clips: Clips, optical_flow: OpticalFlow, machine: Machine
 
 
 def make_recipe(clips: Clips, optical_flow: OpticalFlow) -> Recipe:
-    """A clip id stands for the video and its caption, so what remains is how a clip is read and tracked."""
+    """A clip id stands for the video and its caption; the rest is how frames and optical flow are made."""
     unused = PLACES if optical_flow.tracker == "dis" else PLACES | {"preset"}
     settings = {
         "clips": clips.model_dump(mode="json", include=FRAME_KEYS),
