@@ -61,7 +61,7 @@ def test_a_finished_project_is_read_and_left_as_it_is(ranked):
     assert "influence_low" in best
     assert f"{ranking['influence'].iloc[0]:.6f}" in best.splitlines()[1]
     assert "rank_against" in worst
-    most_harmful = ranking[ranking["status"] == OK].sort_values("rank_against").iloc[0]
+    most_harmful = ranking[ranking["status"] == OK].set_index("rank_against").loc[0]
     assert f"{most_harmful['influence']:.6f}" in worst.splitlines()[1]
     motions = pd.read_parquet(ranked / "data/queries/clips/clips.parquet")["motion"]
     assert set(motions) <= {line.partition(" ")[0] for line in per_motion.splitlines()}
