@@ -158,9 +158,9 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: dict[str, np.nda
         Path(f"pool/{name}.txt").write_text(f"caption of {name}")
 
 
-def run(**changed: object) -> tuple[list[str], dict[str, str]]:
+def run(**changed: Any) -> tuple[list[str], dict[str, str]]:
     """The videos of the table, and file -> reason of the failures."""
-    run_clips(**({"max_failed_fraction": 0.7} | changed))
+    run_clips(max_failed_fraction=0.7, **changed)
     return sorted(read_clips("pool")["video"]), reasons()
 
 
