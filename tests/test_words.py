@@ -64,9 +64,6 @@ RETIRED_NAMES = {
 QUOTATIONS = re.compile(
     r"DO_NOT_TRACK|\"bad teachers\"|the stage `track`:|\{\"track\": \"record\"\}|OLD_STAGE = \"track\""
 )
-# Rooms that still have such words.
-NOT_YET = ("benchmarks/", "docs/benchmarks.md", "src/motive/stages/optical_flow.py")
-NOT_YET += ("tests/test_docs.py", "tests/test_house.py", "tests/test_river.py")
 
 
 def checked_files() -> list[Path]:
@@ -152,8 +149,7 @@ def complaints(path: Path) -> list[str]:
 
 
 def test_no_retired_word_is_used():
-    done = [path for path in checked_files() if not str(path.relative_to(ROOT)).startswith(NOT_YET)]
-    hits = [complaint for path in done for complaint in complaints(path)]
+    hits = [complaint for path in checked_files() for complaint in complaints(path)]
     assert not hits, "\n" + "\n".join(hits)
 
 
