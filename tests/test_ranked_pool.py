@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def best_clip() -> tuple[Path, pd.Series]:
+def best_clip() -> tuple[Path, Any]:
     """The video and the row of the pool clip with rank 0."""
     best = pd.read_parquet(RANKING)["clip_id"].iloc[0]
     row = read_clips("pool").set_index("clip_id", drop=False).loc[best]
