@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.transactions import CommitMode, transaction
 
 from flows.commands import StageFailed, dvc, read_stage_line
 from flows.graph import untracked
@@ -74,11 +75,13 @@ def _quoted(value: Any) -> str:
 
 def _note(stage: str, outcome: str, outcomes: dict[str, str]) -> None:
     """The flow run's page shows a task for each stage; DVC runs them in one command."""
-    if stage:
-        outcomes[stage] = outcome
-        end_stage.with_options(task_run_name=stage, tags=[stage.partition("@")[0]])(
-            stage, outcome, return_state=True
-        )
+    if not stage:
+        return
+    outcomes[stage] = outcome
+    end = end_stage.with_options(task_run_name=stage, tags=[stage.partition("@")[0]])
+    # Else Prefect would call what is done rolled back where a later stage fails.
+    with transaction(commit_mode=CommitMode.EAGER):
+        end(stage, outcome, return_state=True)
 
 
 @task(name="stage", cache_policy=NO_CACHE)

@@ -98,8 +98,7 @@ class Site:
 
     def stages_of(self, run_id: UUID) -> dict[str, str]:
         """stage -> the state its task ended in."""
-        tasks = self.client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
-        return {task.name: task.state.name or "" for task in tasks if task.state is not None}
+        return stages_of(self.client, run_id)
 
     def runs_in_mlflow(self) -> list:
         """The parent runs."""
@@ -108,6 +107,12 @@ class Site:
     def artifact(self, key: str) -> str:
         answer = self.client.request("GET", "/artifacts/{key}/latest", path_params={"key": key})
         return answer.json()["data"]
+
+
+def stages_of(client: SyncPrefectClient, run_id: UUID) -> dict[str, str]:
+    """The name of each task of a flow run -> that of the state it ended in."""
+    tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
+    return {task.name: task.state.name or "" for task in tasks if task.state is not None}
 
 
 def _flow(name: str) -> FlowFilter:

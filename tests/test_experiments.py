@@ -4,12 +4,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.commands import StageFailed, dvc
 from flows.pipeline import motive_pipeline
 from flows.tasks import signature
 from motive.params import Params, load_params
 from motive.stages import share_work
+from testing.machine import stages_of
+from testing.servers import wait_until
 from testing.toy_pipeline import TOY
 from testing.whole_project import commit
 
@@ -76,6 +80,11 @@ def test_a_failing_stage_of_an_experiment_is_named(chosen):
     assert "too dark" in failure.value.text
     assert Path("params.yaml").read_bytes() == before
     assert not Path("first.txt").exists()
+    ended = {"first": "Ran", "middle": "Ran", "last": "Failed"}
+    with get_client(sync_client=True) as client:
+        [run] = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        # what is done stays done; Prefect's server hears of tasks a moment later
+        wait_until(lambda: ended.items() <= stages_of(client, run.id).items(), 60, f"stages end as {ended}")
 
 
 def test_a_copy_of_the_project_goes_on_with_the_projects_work(tmp_path, monkeypatch):
