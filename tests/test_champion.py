@@ -16,6 +16,8 @@ from motive.stages import record
 from testing.recorded_project import client_of, write, write_project
 from testing.tiny import build_transformer, write_pipeline
 
+pytestmark = pytest.mark.slow
+
 
 def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:
     """Losses of 50 clips; the tuned model's are lower by `shift`, more or less."""

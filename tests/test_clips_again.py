@@ -12,6 +12,8 @@ from motive.params import Clips
 from motive.stages import clips as stage
 from testing.clip_folder import draw, reasons, run_clips, written
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

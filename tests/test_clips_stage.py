@@ -21,6 +21,8 @@ from testing.clip_folder import draw, reasons, run_clips
 from testing.made_clips import encode
 from testing.real_clips import real_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

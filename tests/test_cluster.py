@@ -16,6 +16,8 @@ import pytest
 from motive.errors import TryAgain
 from motive.workers.deal import deal
 
+pytestmark = pytest.mark.slow
+
 if find_spec("ray") is None:
     pytest.skip("Ray is not installed: pip install '.[ray]'", allow_module_level=True)
 

@@ -11,6 +11,8 @@ from motive import checks
 from motive.checks import CheckFailed, check
 from testing.good_tables import BAD_FILES, CLIPS, DISTANCES, IDS, MASKS, METRICS, PER_CLIP, SUBSET, spoilt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

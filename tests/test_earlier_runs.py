@@ -15,6 +15,8 @@ from motive.store.lock import digest, lineage, read_lock
 from testing.recorded_project import client_of, parents, write
 from testing.tiny import ROOT
 
+pytestmark = pytest.mark.slow
+
 OLD_STAGE = "track"  # the name of `record` then: of a section, a run and a command
 OLD_MACHINE = {"workers", "ray", "shards", OLD_STAGE}  # sections that decided nothing
 NAME = "motive-tiny-wan"

@@ -33,6 +33,8 @@ from testing.tiny import (
     write_stage,
 )
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["a red ball rolls", "A blue box falls!"]
 OUT = Path("data/evaluation")
 

@@ -9,6 +9,8 @@ import pytest
 from motive.clips.ranking import OK, read_ranking
 from testing.ranked_project import write_ranked_project
 
+pytestmark = pytest.mark.slow
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
@@ -50,7 +52,6 @@ def test_a_model_of_ones_own_is_asked_without_a_project(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_a_finished_project_is_read_and_left_as_it_is(ranked):
     (ranked / "examples").mkdir()
     before = {path: path.stat().st_mtime_ns for path in ranked.rglob("*")}

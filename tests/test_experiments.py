@@ -17,7 +17,7 @@ from testing.servers import wait_until
 from testing.toy_pipeline import TOY
 from testing.whole_project import commit
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from testing.tiny import small_params, write_masks, write_split
 from testing.tiny_backbones import write_backbone
 from toyworld.tiny_wan import TEXT_DIM
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/extending.md"
 PIPELINE = "WanVideoToVideoPipeline"  # diffusers has it and we do not

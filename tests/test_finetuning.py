@@ -28,6 +28,8 @@ from testing.tiny import (
     SHAPE,
 )
 
+pytestmark = pytest.mark.slow
+
 # ---- checkpoints
 
 

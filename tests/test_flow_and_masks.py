@@ -17,7 +17,7 @@ from motive.store import work
 from motive.store.layout import work_folder
 from testing.flow_project import FLOW, KINDS, MASKS, drawn, run, settings, tensors, use
 
-pytestmark = pytest.mark.usefixtures("flow_project")
+pytestmark = [pytest.mark.usefixtures("flow_project"), pytest.mark.slow]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -10,6 +10,8 @@ import pytest
 from testing.commands import run_benchmark
 from testing.outside import counting, watched
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_hostile_file_crashes_hangs_leaves_the_folder_or_gets_lost(tmp_path: Path) -> None:
     options = ("--files-per-kind", "1", "--seed", "1", "--time-limit", "60")

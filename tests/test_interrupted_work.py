@@ -16,7 +16,7 @@ from motive.store.files import alone
 from motive.store.recipes import Recipe
 from testing.toy_stage import IDS, RECIPE, SIZE, digests, run
 
-pytestmark = pytest.mark.usefixtures("toy_folder")
+pytestmark = [pytest.mark.usefixtures("toy_folder"), pytest.mark.slow]
 
 
 def test_a_folder_that_is_published_again_is_whole_all_the_time(

@@ -21,6 +21,8 @@ from testing.tiny import (
     build_transformer,
 )
 
+pytestmark = pytest.mark.slow
+
 # ---- what fits a model
 
 

@@ -19,6 +19,8 @@ from motive.store.shards import Tensors
 from motive.workers.deal import TRIES, deal
 from testing.marks import NEEDS_RAY
 
+pytestmark = pytest.mark.slow
+
 WAYS = [(1, ""), (2, ""), (8, ""), pytest.param(2, "local", marks=NEEDS_RAY)]
 TWO = [(2, ""), pytest.param(2, "local", marks=NEEDS_RAY)]
 RECIPE = Recipe("toy", 1)

@@ -6,6 +6,8 @@ import pytest
 
 from testing.commands import run_benchmark
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_measures_every_step_of_a_small_store(tmp_path: Path) -> None:
     numbers = run_benchmark("million", tmp_path, "--num-clips", "5000", "--rounds", "1")

@@ -9,6 +9,8 @@ from testing.commands import run_benchmark
 from testing.true_motion import left_or_entered
 from toyworld import draw_clip, sample_scene
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["static", "camera_pan", "camera_zoom", "camera_shake"])
 def test_what_only_the_camera_moves_is_no_moving_object(kind: str) -> None:

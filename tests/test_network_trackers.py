@@ -17,6 +17,8 @@ from motive.trackers.networks import find_weights, fit, read_weights, restore, r
 from motive.trackers.raft import Raft
 from testing.beside import run_beside
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -13,7 +13,7 @@ from flows.nightly import UNPUSHED, nightly
 from testing.toy_pipeline import TOY
 from testing.whole_project import commit
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from torch.nn.functional import normalize
 
 from testing.peer_numbers import judged, summary
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_ratio_above_one_means_that_the_peer_needs_more():
     ours = [{"seconds": s, "mb": 10.0, "spearman": 0.9} for s in (1.0, 2.0)]

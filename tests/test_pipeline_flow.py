@@ -20,7 +20,7 @@ from flows.pipeline import motive_pipeline
 from testing.tiny import ROOT
 from testing.toy_pipeline import TOY, gone
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
 
 def stages_in_order() -> list[str]:

@@ -13,7 +13,7 @@ from toyworld.pretrain import readme, transformer, vae
 from toyworld.pretrain.frames import NUM_FRAMES
 
 # torch says once a process that it normalises bfloat16 features with float32 weights by its slower way
-pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+pytestmark = [pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"), pytest.mark.slow]
 NUM_CLIPS = 6
 OUT = Path("model")
 

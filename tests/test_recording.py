@@ -19,6 +19,8 @@ from motive.store.lock import digest, lineage
 from testing.recorded_project import client_of, parents, runs_of, write_project
 from testing.servers import mlflow_server
 
+pytestmark = pytest.mark.slow
+
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from ruamel.yaml import YAML
 
 from motive.params import load_params
@@ -20,6 +21,8 @@ from motive.stages import record
 from testing.mlflow_runs import all_runs
 from testing.recorded_project import CLIP_IDS, client_of, parents, write
 from testing.tiny import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_page_of_a_run_is_found(finished):

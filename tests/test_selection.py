@@ -16,6 +16,8 @@ from testing import subset_comparison as selection
 from testing.commands import run_benchmark
 from testing.tiny import SHAPE, small_params, write_masks, write_pipeline, write_split, write_stage
 
+pytestmark = pytest.mark.slow
+
 NUM_POOL, NUM_HELDOUT = 8, 5
 
 

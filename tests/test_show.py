@@ -8,7 +8,7 @@ import pytest
 from motive.show import show
 from testing.flow_project import run, settings, use
 
-pytestmark = pytest.mark.usefixtures("flow_project")
+pytestmark = [pytest.mark.usefixtures("flow_project"), pytest.mark.slow]
 
 
 def test_one_clip_is_shown_by_its_id_or_its_name(videos: Path) -> None:

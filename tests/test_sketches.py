@@ -28,6 +28,8 @@ from testing.tiny import (
     write_masks,
 )
 
+pytestmark = pytest.mark.slow
+
 # ---- sketches
 
 

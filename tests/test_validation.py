@@ -27,6 +27,8 @@ from motive.validation.truth import add_truth
 from motive.video.writing import write_video
 from testing.tiny import small_params, write_pipeline
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 5
 SIZE = 32
 MOTIONS = {"rolls": (4, 0), "falls": (0, 3), "rests": (0, 0)}
