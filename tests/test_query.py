@@ -28,7 +28,7 @@ ASK = ["--caption", "a ball rolls", "--json"]
 CAPTION = r'a "red" ball [bold]rolls[/bold] \ über 球 | 50 %'  # in JSON, markup and columns something else
 KEYS = [
     *("rank", "influence", "clip_id", "video", "source", "caption", "motion", "num_frames"),
-    *("height", "width", "fps", "duration", "start", "end", "sha256"),
+    *("height", "width", "fps", "duration", "start", "end", "sha256", "file_size"),
 ]
 SEGMENT_KEYS = ["segment_start", "segment_end", "segment_influence"]
 ERRORS = {
@@ -138,7 +138,7 @@ def test_stdout_is_json_and_nothing_else(printed):
 
 def test_its_keys_and_their_types_stay(printed):
     texts = {"clip_id", "video", "source", "caption", "motion", "sha256"}
-    counts = {"rank", "num_frames", "height", "width"}
+    counts = {"rank", "num_frames", "height", "width", "file_size"}
     for row in json.loads(printed.stdout):
         assert list(row) == KEYS
         for key, value in row.items():
