@@ -20,6 +20,8 @@ from motive.store.work import Failure, publish, write_chunk
 from testing.sketched_pool import MOTIONS, RECIPE, SAME, ranking, sketch_of, stored, write_sketches
 from testing.tiny import small_params, write_split, write_stage
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_specialist_ranks_its_motion_first_and_a_generalist_hears_all(pool):
     for motion, num_queries in (("roll", 2), ("spin", 1), ("all", 4)):

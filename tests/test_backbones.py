@@ -18,6 +18,8 @@ from motive.store.shards import locate, read_clip_tensors
 from testing.tiny import CHANNELS, small_params, write_masks, write_split
 from testing.tiny_backbones import BACKBONES, write_backbone
 
+pytestmark = pytest.mark.slow
+
 SIZE, TOKENS, FPS = (9, 64, 64), 8, 12.0
 SHAPES = {
     "wan2.1": (CHANNELS, 3, 8, 8),

@@ -10,6 +10,8 @@ from motive.video.reading import BadClip, probe, read_frames
 from testing.made_clips import encode, mux_silence
 from testing.real_clips import real_clip
 
+pytestmark = pytest.mark.slow
+
 
 def reason(path: Path, **options) -> str:
     """Why it is refused, which begins with the words of its kind."""

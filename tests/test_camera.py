@@ -166,6 +166,7 @@ def test_from_frame_0_the_way_adds_up() -> None:
         assert corner_error(view.matrix, np.linalg.matrix_power(shift, k), (64, 64)) < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CAMERAS)
 def test_the_rendered_worlds_cameras_are_named(kind: str) -> None:
     names = {"camera_pan": ("pan", "tilt"), "camera_zoom": ("zoom",), "camera_shake": ("shake",)}[kind]

@@ -198,6 +198,7 @@ def test_a_column_that_lacks_stops_the_stage(name: str, column: str) -> None:
         check(name, table.drop(columns=column), **context)
 
 
+@pytest.mark.slow
 def test_every_expectation_fails_in_a_case_above() -> None:
     assert GOOD.keys() == checks.SUITES.keys()
     wanted = {(name, each.wanted) for name, (table, _) in GOOD.items() for each in tried(name, table)}

@@ -46,6 +46,7 @@ def test_the_versions_of_the_servers_are_those_of_the_lock_file() -> None:
     assert f"prefect-version: {locked['prefect']}" in text
 
 
+@pytest.mark.slow
 def test_a_bucket_is_made_once(tmp_path: Path) -> None:
     with s3(tmp_path / "log", "other") as env:
         env = {**os.environ, **env}

@@ -19,6 +19,8 @@ from testing.clip_folder import SHIPPED, reasons, run_clips
 from testing.real_clips import real_clip
 from toyworld import MOTIONS, draw_clip, sample_scene
 
+pytestmark = pytest.mark.slow
+
 LIMIT = SHIPPED.clips.near_duplicate_distance
 REAL = ("walker.mp4", "globe.avi", "city.mpg", "bikes.mp4", "carphone.mp4", "bunny.mp4")
 

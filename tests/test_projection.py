@@ -33,6 +33,7 @@ def test_the_fast_transform_is_the_slow_one(dim):
     torch.testing.assert_close(Fastfood(dim, 0).transform(x), x @ hadamard(dim), atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 @KIND
 @pytest.mark.parametrize("size", [60, 1000, 70_000])  # less than a row, some rows, two chunks
 def test_inner_products_are_kept_in_expectation_with_the_variance_of_random_projections(kind, size):
@@ -61,6 +62,7 @@ def test_pieces_of_one_chunk_and_of_the_next_do_not_add_up(kind):
     assert abs(norms.mean() - 2 * x.square().sum()) < 5 * spread
 
 
+@pytest.mark.slow
 @KIND
 def test_norms_are_kept_for_a_gradient_with_one_entry(kind):
     x = torch.zeros(700)

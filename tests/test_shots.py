@@ -21,6 +21,8 @@ from testing.clip_folder import run_clips, written
 from testing.made_clips import encode
 from testing.real_clips import real_clip
 
+pytestmark = pytest.mark.slow
+
 SIZE = (72, 128)
 LENGTHS = (30, 50, 8, 41)  # frames of each shot of the long video
 CUTS = np.cumsum(LENGTHS)[:-1].tolist()

@@ -12,6 +12,8 @@ import pytest
 from motive.params import Params, load_params
 from motive.recording import system
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NAMES = {
     "system/cpu_utilization_percentage",

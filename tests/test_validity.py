@@ -13,6 +13,8 @@ from motive.maths.validity import (
     subset_sums,
 )
 
+pytestmark = pytest.mark.slow
+
 CLIPS, QUERIES, SUBSETS = 40, 6, 50
 
 

@@ -16,6 +16,8 @@ from motive.video.writing import write_video
 from testing.made_clips import SIZE, difference, encode, remux
 from testing.real_clips import CLIPS, real_clip
 
+pytestmark = pytest.mark.slow
+
 
 def all_frames(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     """Every frame's moment and image, read in the plainest way."""

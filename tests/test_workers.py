@@ -17,6 +17,8 @@ from motive.workers import guarded as guarding
 from motive.workers.deal import deal
 from motive.workers.guarded import Died, guarded
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = [[0, 1, 2], [3], [4, 5]]
 
 

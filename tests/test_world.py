@@ -14,6 +14,8 @@ from testing.toy_scenes import scene_of
 from toyworld import MOTIONS, draw_clip
 from toyworld.render import order_pool, order_queries, read_truth, take, write_video, write_world
 
+pytestmark = pytest.mark.slow
+
 
 def test_look_alikes_wear_the_looks_of_their_query():
     queries = list(order_queries(5, (64, 64), 0))
