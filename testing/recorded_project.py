@@ -117,3 +117,13 @@ def finished(tmp_path, monkeypatch, mlflow_store) -> Path:
     write_project(folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def losses_per_clip(shift: float, ids: str = "c") -> pd.DataFrame:
+    """Losses of 50 clips on both models; the tuned model's are lower by `shift`, more or less."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.1, 0.2, 50)
+    tuned = base - shift + 0.01 * rng.standard_normal(50)
+    names = [f"{ids}{n}" for n in range(50)]
+    columns = {"clip_id": names, "motion_loss_base": base, "motion_loss_tuned": tuned, "still": False}
+    return pd.DataFrame(columns)

@@ -5,45 +5,38 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from motive.models.lora import add_lora, save_lora
 from motive.params import load_params
 from motive.recording.champion import Measured, better
 from motive.stages import record
-from testing.recorded_project import client_of, write, write_project
+from testing.recorded_project import client_of, losses_per_clip, write, write_project
 from testing.tiny import build_transformer, write_pipeline
 
 pytestmark = pytest.mark.slow
 
 
-def per_clip(shift: float, ids: str = "c") -> pd.DataFrame:
-    """Losses of 50 clips; the tuned model's are lower by `shift`, more or less."""
-    rng = np.random.default_rng(0)
-    base = rng.uniform(0.1, 0.2, 50)
-    tuned = base - shift + 0.01 * rng.standard_normal(50)
-    names = [f"{ids}{n}" for n in range(50)]
-    columns = {"clip_id": names, "motion_loss_base": base, "motion_loss_tuned": tuned, "still": False}
-    return pd.DataFrame(columns)
-
-
 @pytest.mark.parametrize(
     ("new", "old", "wins", "why"),
     [
-        (Measured(per_clip(0.02), {}), None, True, "the first that improves"),
-        (Measured(per_clip(0.0), {}), None, False, "does not improve on its base"),
+        (Measured(losses_per_clip(0.02), {}), None, True, "the first that improves"),
+        (Measured(losses_per_clip(0.0), {}), None, False, "does not improve on its base"),
         (
-            Measured(per_clip(0.04), {}),
-            Measured(per_clip(0.02), {}),
+            Measured(losses_per_clip(0.04), {}),
+            Measured(losses_per_clip(0.02), {}),
             True,
             "better than the champion, version 7",
         ),
-        (Measured(per_clip(0.02), {}), Measured(per_clip(0.04), {}), False, "not better"),
-        (Measured(per_clip(0.02), {}), Measured(per_clip(0.02), {}), False, "not better"),
-        (Measured(per_clip(0.04), {}), Measured(per_clip(0.02, "d"), {}), False, "other clips"),
-        (Measured(per_clip(0.04), {"sigmas": [0.5]}), Measured(per_clip(0.02), {}), False, "another way"),
+        (Measured(losses_per_clip(0.02), {}), Measured(losses_per_clip(0.04), {}), False, "not better"),
+        (Measured(losses_per_clip(0.02), {}), Measured(losses_per_clip(0.02), {}), False, "not better"),
+        (Measured(losses_per_clip(0.04), {}), Measured(losses_per_clip(0.02, "d"), {}), False, "other clips"),
+        (
+            Measured(losses_per_clip(0.04), {"sigmas": [0.5]}),
+            Measured(losses_per_clip(0.02), {}),
+            False,
+            "another way",
+        ),
     ],
 )
 def test_the_champion_moves_only_if_the_evaluation_says_so(new, old, wins, why):
@@ -56,7 +49,7 @@ def test_models_are_registered_once_and_the_champion_is_the_best_yet(finished):
     name = "motive-tiny-wan"
     for strategy, shift in (("motive", 0.02), ("random", 0.01), ("full", 0.05)):
         write_project(finished, strategy)
-        write(finished / "data/evaluation/per_clip.parquet", per_clip(shift))
+        write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(shift))
         for _ in range(2):
             record.run(load_params())
     versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version))
@@ -83,7 +76,7 @@ def test_a_killed_record_leaves_one_version_of_a_living_run(finished, monkeypatc
             real(*arguments, **options)
         raise KeyboardInterrupt
 
-    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(0.02))
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, killed)
         with pytest.raises(KeyboardInterrupt):
@@ -103,7 +96,7 @@ def test_a_champion_whose_results_are_gone_is_named_and_gives_way(finished, capl
     caplog.set_level("INFO")
     for strategy in ("motive", "random"):
         write_project(finished, strategy)
-        write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+        write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(0.02))
         record.run(load_params())
         if strategy == "motive":
             champion = client.get_model_version_by_alias("motive-tiny-wan", "champion")
@@ -127,7 +120,7 @@ def load_back(finished: Path, monkeypatch) -> str:
     """Record what data/finetuning holds, and get it as README's lines do."""
     from mlflow.artifacts import download_artifacts
 
-    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(0.02))
     record.run(load_params())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished / 'mlflow.db'}")
     return download_artifacts("models:/motive-tiny-wan@champion")

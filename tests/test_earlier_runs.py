@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,7 +11,7 @@ from motive.params import load_params
 from motive.recording.champion import CHAMPION, DECIDED
 from motive.stages import record
 from motive.store.lock import digest, lineage, read_lock
-from testing.recorded_project import client_of, parents, write
+from testing.recorded_project import client_of, losses_per_clip, parents, write
 from testing.tiny import ROOT
 
 pytestmark = pytest.mark.slow
@@ -28,16 +27,6 @@ MEASURED = {
     "sigmas": list(EVALUATION.sigmas),
     "noise_seeds": list(EVALUATION.noise_seeds),
 }
-
-
-def per_clip(shift: float) -> pd.DataFrame:
-    """Losses of 50 clips; the tuned model's are lower by `shift`, more or less."""
-    rng = np.random.default_rng(0)
-    base = rng.uniform(0.1, 0.2, 50)
-    tuned = base - shift + 0.01 * rng.standard_normal(50)
-    names = [f"c{n}" for n in range(50)]
-    columns = {"clip_id": names, "motion_loss_base": base, "motion_loss_tuned": tuned, "still": False}
-    return pd.DataFrame(columns)
 
 
 def old_recipe(**changed: object) -> str:
@@ -63,7 +52,7 @@ def write_old_run(
 
     # Artifacts: how good it was, and its clips.
     profile = {"clip_id": ["aa", "zz"], "duration": 9.0, "own_motion": 2.0, "influence": 0.0}
-    write(folder / "old/evaluation/per_clip.parquet", per_clip(shift))
+    write(folder / "old/evaluation/per_clip.parquet", losses_per_clip(shift))
     write(folder / "old/evaluation/measured.json", measured)
     write(folder / "old/tables/profile.parquet", pd.DataFrame(profile))
     client.log_artifacts(run_id, str(folder / "old"))
@@ -89,7 +78,7 @@ def champion(folder: Path) -> str:
 )
 def test_a_champion_of_an_earlier_version_is_compared_with(finished, shift, winner, why):
     write_old_run(finished, old_recipe(), MEASURED)
-    write(finished / "data/evaluation/per_clip.parquet", per_clip(shift))
+    write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(shift))
     record.run(load_params())
     assert champion(finished) == winner
     assert str(client_of(finished).get_model_version(NAME, "2").description).startswith(why)
@@ -98,7 +87,7 @@ def test_a_champion_of_an_earlier_version_is_compared_with(finished, shift, winn
 def test_a_champion_that_was_measured_in_another_way_stays_and_a_sentence_says_so(finished, caplog):
     caplog.set_level("INFO")
     write_old_run(finished, old_recipe(), MEASURED | {"sigmas": [0.125]})
-    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.04))
+    write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(0.04))
     record.run(load_params())
     assert champion(finished) == "1"
     assert (
@@ -111,7 +100,7 @@ def test_a_data_version_that_was_recorded_before_is_recorded_once(finished, capl
     """Its model is champion already, and is not held against itself."""
     caplog.set_level("INFO")
     key = digest(lineage(read_lock(), record.ENDS))
-    write(finished / "data/evaluation/per_clip.parquet", per_clip(0.02))
+    write(finished / "data/evaluation/per_clip.parquet", losses_per_clip(0.02))
     old = write_old_run(finished, old_recipe(), MEASURED, key=key)
     for _ in range(2):
         record.run(load_params())
