@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,15 +206,22 @@ def segment_table(
     if settings["segments"] == 1:
         return pd.DataFrame(columns=columns)
     bounds = segment_seconds(clips.num_frames, settings["time_stride"], settings["segments"], clips.fps)
-    ok_ids = set(pool["clip_id"].to_numpy()[ok])
+    usable = set(pool["clip_id"].to_numpy()[ok])
     rows = []
+    for clip_id, added in _segment_influences(usable, query_sketches, measured):
+        rows += [(clip_id, s, bounds[s], bounds[s + 1], value) for s, value in enumerate(added)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _segment_influences(
+    usable: set[str], query_sketches: torch.Tensor, measured: Measure | None
+) -> Iterator[tuple[str, list[float]]]:
+    """Yield each of these clips, shard by shard, with what each of its segments adds."""
     for path in shard_paths(SKETCHES):
         clip_ids = read_ids(path)
-        kept = [row for row, clip_id in enumerate(clip_ids) if clip_id in ok_ids]
+        kept = [row for row, clip_id in enumerate(clip_ids) if clip_id in usable]
         added = segment_influence(read_column(path, "segments")[kept], query_sketches, measured)
-        for row, values in zip(kept, added.tolist(), strict=True):
-            rows += [(clip_ids[row], s, bounds[s], bounds[s + 1], value) for s, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=columns)
+        yield from zip([clip_ids[row] for row in kept], added.tolist(), strict=True)
 
 
 # ---- what else is written
