@@ -13,6 +13,8 @@ from testing.servers import wait_until
 from testing.tiny import ROOT
 from testing.toy_pipeline import gone
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_failure_is_whole_in_a_copy():
     failure = copy(StageFailed("dvc push", "no room", "masks@pool", may_pass=True))

@@ -14,6 +14,8 @@ from motive.store.files import read_table
 from testing.sketched_pool import RANKING, ranking
 from testing.tiny import small_params, write_masks
 
+pytestmark = pytest.mark.slow
+
 SUBSET = Path("data/curation/subset.parquet")
 
 

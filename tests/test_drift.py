@@ -8,6 +8,8 @@ from motive.checks import check
 from motive.checks.suites import UNLIKELY
 from motive.recording.drift import COLUMNS, distances
 
+pytestmark = pytest.mark.slow
+
 NUM_TRIALS = 100
 THRESHOLD = 0.1  # as it ships
 

@@ -25,6 +25,8 @@ from testing.clip_folder import OUT, draw, kinds, run_clips
 from testing.good_tables import BAD_FILES, CLIPS
 from testing.made_clips import encode, mux_silence
 
+pytestmark = pytest.mark.slow
+
 ROWS = {  # of metadata that name no usable file
     "bad_row": [1, 2],
     "repeated": {"file_name": "a.mp4", "caption": "again"},

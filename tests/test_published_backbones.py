@@ -4,6 +4,8 @@ import pytest
 
 from testing.published_backbones import BACKBONES, describe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("backbone", "num_parameters", "strides", "channels", "frames", "multiple"),

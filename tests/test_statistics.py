@@ -20,6 +20,8 @@ from motive.maths.statistics import (
     student_quantile,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_loads_numpy_alone():
     code = "import sys, motive.maths.statistics; print({'torch', 'scipy', 'pandas'} & set(sys.modules))"

@@ -11,6 +11,8 @@ from motive.video.reading import probe, read_frames, stream_all
 from testing.made_clips import SIZE, encode
 from testing.real_clips import real_clip
 
+pytestmark = pytest.mark.slow
+
 LONG = {
     "b_frames.mp4": {"options": {"g": "12", "bf": "3"}},
     "open_gop.mp4": {"options": {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0"}},
