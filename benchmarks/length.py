@@ -19,7 +19,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.maths.packing import unpack
 from motive.maths.statistics import percentile_interval, rank_correlation
-from motive.models.backbones import padded
 from motive.params import load_params
 from motive.stages.sketches import sketcher
 from motive.store.files import write_json
@@ -78,15 +77,16 @@ def correlation(
 def sketched(split: str, number: int | None, rng: np.random.Generator | None) -> Iterator[Sketched]:
     """Yield the clips of a split that move, cut by chance if there is a generator."""
     params = load_params()
-    sketch_clip = sketcher(params.sketches, params.model, "float32", params.clips.fps)
+    max_tokens = params.latents.max_tokens
+    sketch_clip = sketcher(params.sketches, params.model, max_tokens, "float32", params.clips.fps)
     data = Path("data") / split
     latents = locate(data / "latents")
     ids = list(latents)[:number]
     masks = dict(read_clip_tensors(locate(data / "masks"), ids))
     for clip_id, clip in tqdm(read_clip_tensors(latents, ids), total=len(ids), desc=split, unit="clip"):
         length = clip["latent"].shape[1] if rng is None else int(rng.choice(LENGTHS))
-        text = padded([clip["text"].float()], params.latents.max_tokens)[0]
-        sketch = sketch_clip(clip["latent"][:, :length], text, masks[clip_id]["mask"][:length])
+        cut = clip | {"latent": clip["latent"][:, :length]}
+        sketch = sketch_clip(cut, masks[clip_id]["mask"][:length])
         if sketch["ok"]:
             yield Sketched(unpack(sketch["sketch"])[0], float(sketch["norm"][0]), length)
 

@@ -90,7 +90,12 @@ def losses_of(model: Model, clip_ids: list[str], params: Params) -> np.ndarray:
     """The motion-weighted loss of each clip [clips], as evaluation measures it."""
     measured = params.evaluation
     losses = evaluation.LossGrid(
-        measured.clips, measured.sigmas, measured.noise_seeds, params.latents.max_tokens, params.clips.fps
+        measured.clips,
+        measured.sigmas,
+        measured.noise_seeds,
+        params.latents.max_tokens,
+        params.clips.fps,
+        params.model.condition,
     )
     job = evaluation.loss_job(model, clip_ids, losses, params.machine.shard_size)
     here = params.machine._replace(workers=1, ray="")  # sooner than workers start, for each model

@@ -47,19 +47,20 @@ def ltx_vae() -> Any:
     )
 
 
-def wan_transformer() -> Any:
+def wan_transformer(in_channels: int = CHANNELS, **more: Any) -> Any:
     from diffusers import WanTransformer3DModel  # type: ignore[attr-defined]
 
     return WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
-        in_channels=CHANNELS,
+        in_channels=in_channels,
         out_channels=CHANNELS,
         text_dim=TEXT_DIM,
         freq_dim=16,
         ffn_dim=32,
         num_layers=2,
         rope_max_seq_len=64,
+        **more,
     )
 
 
@@ -72,6 +73,39 @@ def wan(vae: Any, **more: Any) -> Any:
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
     return WanPipeline(tokenizer, text_encoder, vae, scheduler, wan_transformer(), **more)
+
+
+def image_to_video(transformer: Any, **more: Any) -> Any:
+    """A `WanImageToVideoPipeline`; beside the latents stand four channels of a mask and an encoded frame."""
+    from diffusers import WanImageToVideoPipeline  # type: ignore[attr-defined]
+
+    text = wan(wan_21_vae())
+    names = ("tokenizer", "text_encoder", "vae", "scheduler")
+    parts = {name: getattr(text, name) for name in names}
+    return WanImageToVideoPipeline(**parts, transformer=transformer, **more)
+
+
+def wan_21_image_to_video() -> Any:
+    """Its transformer attends to the frame as CLIP sees it, too."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    transformer = wan_transformer(3 * CHANNELS, image_dim=16, added_kv_proj_dim=24)
+    return image_to_video(transformer, image_encoder=CLIPVisionModel(config), image_processor=processor)
+
+
+def wan_22_image_to_video() -> Any:
+    """Two experts, no CLIP."""
+    experts = [wan_transformer(3 * CHANNELS) for _ in range(2)]
+    return image_to_video(experts[0], transformer_2=experts[1], boundary_ratio=0.9)
 
 
 def ltx() -> Any:
@@ -119,9 +153,14 @@ BACKBONES = {
     "a14b": lambda: wan(wan_21_vae(), transformer_2=wan_transformer(), boundary_ratio=0.875),
     "ltx": ltx,
 }
+IMAGE_TO_VIDEO = {
+    "ti2v-5b": BACKBONES["ti2v-5b"],
+    "i2v": wan_21_image_to_video,
+    "i2v-a14b": wan_22_image_to_video,
+}
 
 
 def write_backbone(name: str, path: Path) -> None:
     """A model folder in diffusers layout."""
     torch.manual_seed(0)
-    BACKBONES[name]().save_pretrained(path)
+    (BACKBONES | IMAGE_TO_VIDEO)[name]().save_pretrained(path)

@@ -297,7 +297,7 @@ def test_the_sampler_draws_with_the_tuned_transformer(copy):
     other = tuned.tuned_model("model", "float32", "cpu", "data/finetuning")
     videos = []
     for model in (base, other):
-        pipeline = tuned.sampler(model, "none")
+        pipeline = tuned.sampler(model, "none", "text")
         assert pipeline.transformer is tuned.frozen_transformer(model)
         videos.append(backbones.generate(pipeline, "a ball", (5, 32, 32), 8, 2, 1.0, 0, 8.0))
     assert not np.array_equal(*videos)

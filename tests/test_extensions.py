@@ -164,14 +164,23 @@ def half_as_fast() -> Any:
     return family
 
 
-FUNCTIONS = ("strides", "fitting", "statistics", "decode", "encode_text", "velocity", "sampling")
+FUNCTIONS = (
+    "strides",
+    "fitting",
+    "statistics",
+    "decode",
+    "encode_text",
+    "velocity",
+    "first_frame_kind",
+    "sampling",
+)
 
 
 def test_a_backbone_of_another_package_is_sketched(foreign_model):
     shape = {"num_frames": 9, "height": 64, "width": 64, "resample": "stretch"}
     params = small_params(clips=shape, sketches={"dim": 64, "sigmas": (0.3,)})
     ids = write_split("pool", ["rolls", "spins"])
-    with pytest.raises(ValueError, match=f"{PIPELINE}; supported: WanPipeline, LTXPipeline"):
+    with pytest.raises(ValueError, match=f"{PIPELINE}; supported: WanPipeline, WanImageToVideoPipeline"):
         run_stage(latents, params, "pool")
     register_backbone(PIPELINE, half_as_fast(), version="1")
     run_stage(latents, params, "pool")

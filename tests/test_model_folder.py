@@ -21,8 +21,9 @@ def test_a_folder_may_say_its_strides_outright(tmp_path):
 
 
 def test_a_pipeline_that_we_do_not_know_is_refused_by_name(tmp_path):
-    (tmp_path / "model_index.json").write_text('{"_class_name": "WanImageToVideoPipeline"}')
-    with pytest.raises(ValueError, match=r"WanImageToVideoPipeline; supported: WanPipeline, LTXPipeline"):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "WanVideoToVideoPipeline"}')
+    supported = "WanVideoToVideoPipeline; supported: WanPipeline, WanImageToVideoPipeline, LTXPipeline"
+    with pytest.raises(ValueError, match=supported):
         model_folder.latent_shape(str(tmp_path), 9, 64, 64)
 
 

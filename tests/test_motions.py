@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from testing.toy_scenes import FPS, FRAMES, SEEDS, centroids, scene_of
-from toyworld import draw_clip
+from toyworld import FAKES, draw_clip
 from toyworld.faults import WINDOW
 
 
@@ -30,22 +30,73 @@ def test_free_fall_accelerates_with_gravity(seed):
     assert curve[1] == pytest.approx(0, abs=3)
 
 
+@pytest.mark.parametrize("motion", FAKES["constant_pace"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_constant_speed_fall_has_no_acceleration(seed):
-    scene = scene_of("constant_speed_fall", seed)
-    y = centroids(draw_clip(scene, 24, 30).mask)[:, 1]
-    curve = np.polyfit(np.arange(24) / 30, y, 2)
-    assert abs(2 * curve[0]) < 3
-    assert curve[1] > 20
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_hover_then_drop_hangs_and_then_has_its_full_speed(seed):
-    scene, times, position, _ = states("hover_then_drop", seed)
+def test_at_a_constant_pace_the_same_path_is_covered_evenly(seed, motion):
+    scene = scene_of("constant_pace", seed, motion=motion)
     law = scene.law.keywords
-    speed = np.diff(position[:, 1]) * 240
-    assert not speed[times[1:] < law["hang"]].any()
-    assert speed[np.flatnonzero(speed)[1]] == pytest.approx(law["speed"])
+    poses = scene.law(np.arange(0, law["duration"], 1 / 240)) * np.array([law["reach"], law["reach"], 1])
+    steps = np.linalg.norm(np.diff(poses, axis=0), axis=(-2, -1)).mean(-1)
+    # At a bounce the path has a corner, and at its end a piece of a step.
+    uneven = np.abs(steps / np.median(steps) - 1) > 0.2
+    assert uneven.sum() <= 4
+    np.testing.assert_allclose(scene.law(np.zeros(1)), law["law"](np.zeros(1)), atol=1e-6)
+    np.testing.assert_allclose(scene.law(np.array([9.0])), law["law"](np.array([WINDOW])), atol=1e-6)
+
+
+@pytest.mark.parametrize("motion", FAKES["hover_then_drop"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hover_then_drop_hangs_and_then_has_its_full_speed(seed, motion):
+    scene = scene_of("hover_then_drop", seed, motion=motion)
+    times = np.arange(int(WINDOW * 240)) / 240
+    position = scene.law(times)[:, 0, :, 2]
+    speed = np.linalg.norm(np.diff(position, axis=0), axis=-1) * 240
+    assert not speed[times[1:] < scene.law.keywords["delay"]].any()
+    assert speed[np.flatnonzero(speed)[1]] > 0.7 * speed.max() > 60
+
+
+@pytest.mark.parametrize("motion", FAKES["speeding_up"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_speeding_up_never_brakes(seed, motion):
+    scene = scene_of("speeding_up", seed, motion=motion)
+    law = scene.law.keywords
+    poses = scene.law(np.arange(0, law["duration"], 1 / 60)) * np.array([law["reach"], law["reach"], 1])
+    steps = np.linalg.norm(np.diff(poses, axis=0), axis=(-2, -1)).mean(-1)
+    assert (np.diff(steps) > -0.02 * steps.max()).all()
+    assert steps[-1] > 10 * steps[0]
+
+
+@pytest.mark.parametrize("motion", FAKES["rewinding"])
+def test_rewinding_comes_back(motion):
+    scene = scene_of("rewinding", 2, motion=motion)
+    until = scene.law.keywords["until"]
+    there, half, back = scene.law(np.array([0, until, 2 * until]))
+    np.testing.assert_allclose(there, back, atol=1e-9)
+    assert np.abs(half - there).max() > 0.5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_bounce_that_gains_energy_rises_above_where_it_fell_from(seed):
+    scene = scene_of("gaining_energy", seed)
+    y = scene.law(np.arange(0, WINDOW, 1 / 240))[:, 0, 1, 2]
+    impact = int(y.argmax())
+    assert y[impact] - y[impact:].min() > 1.4 * (y[impact] - y[0])
+    assert draw_clip(scene, 9, 8.0).mask.any((1, 2)).all()
+
+
+@pytest.mark.parametrize("motion", FAKES["changing_size"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_changes_its_size_keeps_its_proportions(seed, motion):
+    area = draw_clip(scene_of("changing_size", seed, motion=motion), FRAMES, FPS).mask.sum((1, 2))
+    change = area[-1] / area[0]
+    assert change < 0.5 if motion == "compress" else change > 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_turning_slide_turns_on_its_way(seed):
+    _, _, position, angle = states("turning_slide", seed)
+    assert np.ptp(position[:, 0]) > 20
+    assert np.ptp(angle) > 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -93,7 +144,7 @@ def test_deformation_keeps_the_area(kind, seed):
     scene = scene_of(kind, seed)
     mask = draw_clip(scene, FRAMES, FPS).mask
     area = mask.sum((1, 2))
-    assert np.abs(area / area[0] - 1).max() < 0.1
+    assert np.abs(area / area[0] - 1).max() < 0.15
     height = mask.any(2).sum(1)
     if kind == "compress":
         assert height[-1] < 0.7 * height[0]
@@ -153,10 +204,10 @@ def test_fragments_fly_under_gravity_and_drag(seed):
 
 
 def test_reversed_time_is_the_original_backward():
-    scene = scene_of("time_reversed", 1, motion="roll")
+    scene = scene_of("time_reversed", 1, motion="slide")
     frames = draw_clip(scene, 43, 30).frames
     original = draw_clip(replace(scene, law=scene.law.keywords["law"]), 43, 30).frames
-    assert np.abs(frames[0].astype(int) - frames[-1]).max() > 50
+    assert np.abs(frames[0].astype(int) - frames[-1]).max() > 20
     np.testing.assert_allclose(frames[::-1], original, atol=1)
 
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from testing.toy_scenes import scene_of
-from toyworld import MOTIONS, draw_clip
+from toyworld import MOTIONS, UNLIKE_KINDS, draw_clip
 from toyworld.render import order_pool, order_queries, read_truth, take, write_video, write_world
 
 pytestmark = pytest.mark.slow
 
 
 def test_look_alikes_wear_the_looks_of_their_query():
-    queries = list(order_queries(5, (64, 64), 0))
+    queries = list(order_queries(5, (64, 64), 0, "simple"))
     assert all(take(query).scene.looks.background == "plain" for query in queries)
-    pool = list(order_pool(400, queries, 0.25, (64, 64), 0))
+    pool = list(order_pool(400, queries, 0.25, (64, 64), 0, "simple"))
     alike = {order: order.looks_of for order in pool if order.looks_of}
-    distractors = [order for order in pool if order.kind not in MOTIONS]
+    distractors = [order for order in pool if order.kind not in (*MOTIONS, *UNLIKE_KINDS)]
     assert len(distractors) == 220
     assert len(alike) == 55
     assert set(alike) <= set(distractors)
@@ -80,7 +80,11 @@ def test_world_is_deterministic_resumes_and_hides_the_kinds(tmp_path):
     assert {*rows(first / "queries" / "metadata.jsonl")[0]} == {"file_name", "caption", "motion"}
     labels = rows(first / "pool" / "truth" / "labels.jsonl")
     assert len(labels) == 20
-    assert sum(label["kind"] in MOTIONS for label in labels) == 9
+    assert sum(label["kind"] in MOTIONS for label in labels) == 8
+    assert sum(label["kind"] in UNLIKE_KINDS for label in labels) == 1
+    assert sum(not label["true"] for label in labels) == 4
+    new = [label["new"] for label in rows(first / "heldout" / "truth" / "labels.jsonl")]
+    assert new == [False] * 8 + [True] * 2
 
     label = rows(first / "heldout" / "truth" / "labels.jsonl")[0]
     truth = read_truth(first / "heldout" / "truth" / label["file_name"].replace("mp4", "safetensors"))
@@ -89,6 +93,8 @@ def test_world_is_deterministic_resumes_and_hides_the_kinds(tmp_path):
     assert truth.camera.shape[1:] == (2, 3)
 
 
-def test_odd_sizes_are_refused(tmp_path):
+def test_odd_sizes_and_unknown_styles_are_refused(tmp_path):
     with pytest.raises(ValueError, match="odd side"):
         write_world(tmp_path, size=(63, 64))
+    with pytest.raises(ValueError, match="use one of simple, rich"):
+        write_world(tmp_path, style="baroque")

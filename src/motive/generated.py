@@ -12,15 +12,17 @@ import torch
 
 from motive.images.sheets import Strip, spread, strip_sheet
 from motive.maths.seeds import seed_of
-from motive.maths.video_metrics import MOTION_METRICS, motion_metrics
+from motive.maths.video_metrics import motion_metrics
+from motive.measures import load_measure, measure_video
 from motive.models import backbones
 from motive.models import folder as model_folder
+from motive.models.first_frame import Condition
 from motive.models.tuned import Model, sampler
 from motive.params import Clips, Evaluation
-from motive.store.hashes import text_digest
 from motive.store.jobs import Job
+from motive.store.layout import stage_folder
 from motive.store.recipes import Recipe
-from motive.store.shards import read_clip_tensors
+from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import done, write_chunk
 from motive.trackers.interface import dis
 from motive.video.encoded import decoded, encoded
@@ -47,6 +49,7 @@ class Generation:
     clips: Clips
     evaluation: Evaluation
     max_tokens: int
+    condition: Condition
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -55,9 +58,14 @@ class Generation:
 
 
 def make_generation(
-    model: Model, prompts: Sequence[str], clips: Clips, evaluation: Evaluation, max_tokens: int
+    model: Model,
+    prompts: dict[str, str],
+    clips: Clips,
+    evaluation: Evaluation,
+    max_tokens: int,
+    condition: Condition,
 ) -> Generation:
-    """The recipes of one video a prompt, of the clips' size.
+    """The recipes of one video a prompt, of the clips' size; from a first frame, ids of prompts are clip ids.
 
     Raises:
         ValueError: the model would generate another size.
@@ -70,18 +78,27 @@ def make_generation(
         "dtype": model.dtype,
         "what": "videos",
     }
+    inputs = {"model": model.digest}
+    if condition == "first_frame":
+        settings["condition"] = condition
+        inputs["latents"] = read_manifest(stage_folder("latents", evaluation.clips))["digest"]
     rest = model_folder.fingerprint(model.path, "vae", "text_encoder", "tokenizer", "scheduler")
-    videos = Recipe("evaluation", VIDEOS_VERSION, settings, {"model": model.digest, "rest": rest})
+    videos = Recipe("evaluation", VIDEOS_VERSION, settings, inputs | {"rest": rest})
+    measures = [load_measure(name) for name in evaluation.measures]
+    measured = {
+        "preset": PRESET,
+        "what": "motion",
+        "measures": {measure.name: measure.version for measure in measures},
+    }
     return Generation(
         videos=videos,
-        motion=Recipe(
-            "evaluation", MOTION_VERSION, {"preset": PRESET, "what": "motion"}, {"videos": videos.digest}
-        ),
+        motion=Recipe("evaluation", MOTION_VERSION, measured, {"videos": videos.digest}),
         model=model,
-        prompts={text_digest(prompt): prompt for prompt in prompts},
+        prompts=prompts,
         clips=clips,
         evaluation=evaluation,
         max_tokens=max_tokens,
+        condition=condition,
     )
 
 
@@ -113,7 +130,8 @@ def motion_job(generation: Generation, shard_size: int) -> Job:
 def make_videos(generation: Generation, ids: list[str]) -> int:
     """Generate, measure and keep some videos, each from its own prompt's noise; returns their number."""
     evaluation = generation.evaluation
-    pipeline = sampler(generation.model, evaluation.offload)
+    pipeline = sampler(generation.model, evaluation.offload, generation.condition)
+    first_frames = read_first_frames(generation, ids, pipeline.vae)
     results = {}
     for prompt_id in ids:
         prompt = generation.prompts[prompt_id]
@@ -124,21 +142,33 @@ def make_videos(generation: Generation, ids: list[str]) -> int:
             max_tokens=generation.max_tokens,
             steps=evaluation.num_inference_steps,
             guidance=evaluation.guidance_scale,
-            seed=seed_of("video", evaluation.seed, prompt),
+            seed=seed_of("video", evaluation.seed, prompt if first_frames is None else prompt_id),
             fps=generation.clips.fps,
+            first_frame=None if first_frames is None else first_frames[prompt_id],
         )
         results[prompt_id] = {"mp4": encoded(frames, generation.clips.fps)}
     write_chunk(generation.videos, results, {})
     return measure_motion(generation, ids)
 
 
+def read_first_frames(generation: Generation, ids: list[str], vae: Any) -> dict[str, np.ndarray] | None:
+    """The first frames u8 [H,W,3] of held-out clips as the VAE has kept them; None where text is all."""
+    if generation.condition == "text":
+        return None
+    kept = locate(stage_folder("latents", generation.evaluation.clips))
+    clips = read_clip_tensors(kept, ids)
+    return {clip_id: backbones.decode_video(vae, clip["latent"][:, :1])[0] for clip_id, clip in clips}
+
+
 def measure_motion(generation: Generation, ids: list[str]) -> int:
     """Measure and keep the motion of some videos, as a player shows them; returns their number."""
     fps = generation.clips.fps
+    measures = [load_measure(name) for name in generation.evaluation.measures]
     results = {}
     for prompt_id, tensors in read_clip_tensors(done(generation.videos), ids):
         frames = decoded(tensors["mp4"], generation.size, fps)
         metrics = motion_metrics(frames, fps, partial(dis, preset=PRESET))
+        metrics |= measure_video(measures, frames, generation.prompts[prompt_id], fps)
         results[prompt_id] = {name: torch.tensor(value) for name, value in metrics.items()}
     write_chunk(generation.motion, results, {})
     return len(ids)
@@ -148,7 +178,7 @@ def measure_motion(generation: Generation, ids: list[str]) -> int:
 
 
 def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> list[Row]:
-    """Write the files; a row a video: `model`, `index`, `prompt`, `video` (path), motion metrics."""
+    """Write the files; a row a video: `model`, `index`, `prompt`, `video` (path), all that was measured."""
     videos = dict(read_clip_tensors(done(generation.videos), list(generation.prompts)))
     motion = dict(read_clip_tensors(done(generation.motion), list(generation.prompts)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +192,7 @@ def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> 
                 "index": index,
                 "prompt": prompt,
                 "video": str(path),
-                **{name: float(motion[prompt_id][name]) for name in MOTION_METRICS},
+                **{name: float(value) for name, value in motion[prompt_id].items()},
             }
         )
     return rows

@@ -42,6 +42,9 @@ class Model(Section):
     path: Text = Field(description="a diffusers folder or a hub id")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="dtype of the transformer")
     device: Device = Field(description="cpu, cuda, or one GPU: cuda:0")
+    condition: Literal["text", "first_frame"] = Field(
+        description="what a video is made from: its text alone, or its first frame too (image to video)"
+    )
 
 
 class Clips(Section):
@@ -159,6 +162,9 @@ class Finetuning(Section):
     steps: Count = Field(description="optimiser steps")
     batch_size: Count = Field(description="clips a step, in each process")
     shift: Positive = Field(description="of the sigma schedule; 1: none")
+    first_frame_share: float = Field(
+        ge=0, le=1, description="of the steps: given the first frame, where model.condition is first_frame"
+    )
     weight_decay: float = Field(ge=0, description="of AdamW")
     max_grad_norm: Positive = Field(description="gradients are clipped to this norm")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
@@ -173,7 +179,13 @@ class Evaluation(Section):
     clips: Text = Field(description="the split of clips.source that the loss is measured on")
     sigmas: tuple[Sigma, ...] = Field(min_length=1, strict=False, description="noise levels of the loss grid")
     noise_seeds: tuple[Seed, ...] = Field(min_length=1, strict=False, description="noises of the loss grid")
-    prompts: Text = Field(description="a text file, one prompt a line")
+    prompts: Text = Field(description="a text file, one prompt a line, where model.condition is text")
+    first_frames: Count = Field(
+        description="held-out clips whose first frames and captions videos are made of, else"
+    )
+    measures: tuple[Text, ...] = Field(
+        strict=False, description="functions that measure generated videos, MODULE:FUNCTION; often none"
+    )
     num_inference_steps: Count = Field(description="of the sampler, for each generated video")
     guidance_scale: float = Field(ge=0, description="of classifier-free guidance; 1: none")
     offload: Literal["none", "model", "group"] = Field(

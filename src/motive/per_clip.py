@@ -18,13 +18,20 @@ from torch import Tensor, nn
 
 from motive.maths import motion_mask as masking
 from motive.maths.camera_motion import KINDS, LABELS, between, camera_label, motion_kind, subtracts
-from motive.maths.denoising import motion_weighted_loss, noised, target_velocity
+from motive.maths.denoising import (
+    motion_weighted_loss,
+    noised,
+    target_velocity,
+    with_clean_first_frame,
+    without_first_frame,
+)
 from motive.maths.gradients import sketch_gradient
 from motive.maths.packing import Storage, pack
 from motive.maths.plan import Plan
 from motive.maths.projection import Projection
 from motive.maths.segments import segment_masks
-from motive.models.backbones import encode_text, encode_video
+from motive.models.backbones import encode_first_frame, encode_image, encode_text, encode_video
+from motive.models.first_frame import Kind
 from motive.trackers.camera import Camera, View
 from motive.trackers.interface import Tracker, keep_on_grid
 from motive.video.frames import to_grey
@@ -178,10 +185,14 @@ def encode_clip(
     tokenizer: Any,
     text_encoder: Any,
     max_tokens: int,
+    first_frame: Kind | None = None,
+    image_encoder: tuple[Any, Any] | None = None,
 ) -> dict[str, Tensor]:
     """`latent` f16 [C,T,h,w] and `text` bf16 [S,E] of a clip, as the backbone sees them.
 
-    The three models are as `load_vae` and `load_text_encoder` return them; captions are cut to `max_tokens`.
+    The models are as `load_vae`, `load_text_encoder` and `load_image_encoder` return them; captions are cut
+    to `max_tokens`. `first_frame`: how the backbone is given it. If beside the latents, there are also
+    `channels` f16 [X,T,h,w] and, for a model that attends to it, `image` bf16 [P,E].
 
     Raises:
         FloatingPointError: the VAE makes no numbers of it.
@@ -190,7 +201,12 @@ def encode_clip(
     if not latent.isfinite().all():
         raise FloatingPointError("the VAE's latent is not finite in float16")
     text = encode_text(tokenizer, text_encoder, caption, max_tokens)
-    return {"latent": latent, "text": text.bfloat16()}
+    clip = {"latent": latent, "text": text.bfloat16()}
+    if first_frame == "channels":
+        clip["channels"] = encode_first_frame(vae, frames[0], len(frames)).half()
+        if image_encoder is not None:
+            clip["image"] = encode_image(*image_encoder, frames[0]).bfloat16()
+    return clip
 
 
 # ---- latent, text, mask -> sketch
@@ -207,12 +223,14 @@ def sketch_clip(
     projection: Projection,
     segments: int,
     storage: Storage,
+    clean_first_frame: bool = False,
 ) -> dict[str, Tensor]:
     """The projected gradient of a clip's motion-weighted loss, in the parameters that require one.
 
     `model` is any module and `velocity(model, noised, sigma, text)` what it predicts of latents
     [1,C,T,h,w], noise level [1] and text [1,S,E]. `projection` is on the model's device. `segments`: into
-    how many ranges of latent frames the sketch is divided.
+    how many ranges of latent frames the sketch is divided. `clean_first_frame`: the model is given the first
+    latent frame without noise; it is not predicted, so it has no weight.
 
     `sketch` [K,D] for K noise levels, packed as `storage` says; `loss` and `norm` (of the gradient, as the
     sketch has it) f32 [K]; `ok`: something moves. With segments also `segments` f16 [S,K,D], which add up to
@@ -222,6 +240,8 @@ def sketch_clip(
         FloatingPointError: a loss or a gradient is not finite.
     """
     num_sigmas = len(plan.sigmas)
+    if clean_first_frame:
+        mask = without_first_frame(mask)
     if mask.any():
         device = next(model.parameters()).device
         shares, losses = _segment_sketches(
@@ -232,6 +252,7 @@ def sketch_clip(
             velocity,
             plan,
             projection,
+            clean_first_frame,
         )
     else:  # nothing moves: the motion-weighted loss is zero, and so is its gradient
         shares = torch.zeros(segments, num_sigmas, projection.dim)
@@ -253,15 +274,19 @@ def _segment_sketches(
     velocity: Velocity,
     plan: Plan,
     projection: Projection,
+    clean_first_frame: bool,
 ) -> tuple[Float[Tensor, "N K D"], Float[Tensor, "K"]]:
     """The projected gradients of each segment at each noise level, and the losses of the whole clip."""
     sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
     losses = torch.zeros(len(plan.sigmas))
     eps = plan.noise(tuple(z.shape)).to(z.device)  # pyright: ignore[reportArgumentType]
     for k, sigma in enumerate(plan.sigmas):
+        z_sigma = noised(z, eps, sigma)
+        if clean_first_frame:
+            z_sigma = with_clean_first_frame(z_sigma, z)
         v = velocity(
             model,
-            noised(z, eps, sigma)[None],
+            z_sigma[None],
             torch.tensor([sigma], device=z.device),
             e,
         )[0]

@@ -17,7 +17,6 @@ from motive.images.png import write_png
 from motive.images.sheets import Strip, clip_strip, strip_sheet
 from motive.maths.camera_motion import LABELS
 from motive.maths.influence import influence, measure
-from motive.models.backbones import padded
 from motive.params import Clips, Params
 from motive.stages import attribution, latents, masks, optical_flow, sketches
 from motive.store.layout import stage_folder
@@ -97,12 +96,11 @@ def sketch_video(video: Path, caption: str, params: Params) -> Tensor:
     clip = per_clip.encode_clip(
         read_frames(video, **standard),
         caption,
-        **latents.load(params.model.path, params.model.dtype, params.model.device),
+        **latents.load(params.model.path, params.model.dtype, params.model.device, params.model.condition),
         max_tokens=max_tokens,
     )
-    text = padded([clip["text"].float()], max_tokens)[0]
-    sketch_clip = sketches.sketcher(params.sketches, params.model, "float32", params.clips.fps)
-    return sketch_clip(clip["latent"], text, mask)["sketch"]
+    sketch = sketches.sketcher(params.sketches, params.model, max_tokens, "float32", params.clips.fps)
+    return sketch(clip, mask)["sketch"]
 
 
 def _rank_pool(sketch: Tensor, params: Params) -> pd.DataFrame:

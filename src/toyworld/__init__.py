@@ -6,7 +6,10 @@ from toyworld.motions import MOTIONS
 from toyworld.scenes import (
     CAMERAS,
     DISTRACTORS,
+    FAKES,
+    FALSE_LAWS,
     HARMFUL_KINDS,
+    UNLIKE_KINDS,
     Scene,
     sample_scene,
     training_scene,
@@ -16,8 +19,11 @@ from toyworld.scenes import (
 __all__ = [
     "CAMERAS",
     "DISTRACTORS",
+    "FAKES",
+    "FALSE_LAWS",
     "HARMFUL_KINDS",
     "MOTIONS",
+    "UNLIKE_KINDS",
     "Clip",
     "Looks",
     "Scene",

@@ -25,6 +25,7 @@ class PretrainStep(StrEnum):
     vae = "vae"
     latents = "latents"
     transformer = "transformer"
+    judge = "judge"
     package = "package"
     readme = "readme"
 
@@ -42,6 +43,7 @@ def render(
     num_heldout: Annotated[int | None, typer.Option(min=0, help="Clips to measure on.")] = None,
     size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.")] = None,
+    style: Annotated[str | None, typer.Option(help="simple looks, or rich ones.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
     """Draw a world of clips with known motion."""
@@ -56,6 +58,7 @@ def render(
             num_heldout=num_heldout,
             size=size,
             seed=seed,
+            style=style,
             workers=workers,
         ),
     )
@@ -67,24 +70,28 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="The model's folder, for package and readme.")] = Path(
         "models/tiny-wan"
     ),
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps, for vae and transformer.")
-    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="For transformer.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps, for transformer.")] = None,
 ) -> None:
-    """Make the model that ships with the project: vae, latents, transformer, package, readme, in this order.
+    """Make the model that ships with the project, step after step in the order of --help.
 
     A killed training goes on at its last checkpoint.
     """
     log.info("pretrain %s: starting", step.value)
-    from toyworld.pretrain import readme, transformer, vae
+    from toyworld.pretrain import latents, readme, transformer
 
     match step:
         case PretrainStep.vae:
-            vae.train_vae(**_given(steps=steps))
+            latents.fit_code()
         case PretrainStep.latents:
-            transformer.encode_latents()
+            latents.encode_latents()
         case PretrainStep.transformer:
-            transformer.train_transformer(**_given(steps=steps))
+            transformer.train_transformer(threads=threads, **_given(steps=steps))
+        case PretrainStep.judge:
+            from toyworld.measures.judge import train_judge
+            from toyworld.pretrain.frames import FPS, NUM_FRAMES
+
+            train_judge(NUM_FRAMES, FPS)
         case PretrainStep.package:
             transformer.package(out)
         case PretrainStep.readme:

@@ -24,8 +24,8 @@ COLOURS: dict[str, RGB] = {
     "gray": (110, 115, 120),
 }
 ACCENTS: tuple[RGB, ...] = ((252, 248, 240), (30, 28, 40))
-# A background runs between two near colours, so that it stays smooth for a small autoencoder.
-PALETTES: dict[str, tuple[RGB, RGB]] = {
+# A wall or floor runs between two near colours, so that it stays smooth for a small autoencoder.
+WALLS: dict[str, tuple[RGB, RGB]] = {
     "white": ((242, 242, 240), (214, 216, 220)),
     "gray": ((176, 180, 184), (140, 144, 150)),
     "dark": ((52, 54, 66), (30, 32, 44)),
@@ -35,16 +35,47 @@ PALETTES: dict[str, tuple[RGB, RGB]] = {
     "sand": ((238, 220, 180), (214, 190, 142)),
     "purple": ((206, 190, 232), (168, 148, 206)),
 }
+# Of the clips that are unlike all others.
+PALETTES = WALLS | {
+    "night": ((14, 16, 40), (236, 232, 214)),
+    "parlour": ((150, 104, 70), (244, 238, 220)),
+}
 BACKGROUNDS = ("plain", "vertical", "horizontal", "radial", "floor", "blobs", "bands")
 TELLING_BACKGROUNDS = ("floor", "blobs", "bands", "radial")  # in which a moving camera can be seen
 # A ball that slides would teach a false motion.
-FITTING_SHAPES = {
-    "roll": ("disc", "ring"),
-    "slide": tuple(name for name in SHAPES if name not in ("disc", "ring", "ellipse")),
-}
-MARKED_TEXTURES = tuple(name for name in TEXTURES if name != "solid")  # in which a rotation can be seen
+WHEELS = ("disc", "ring")
+ROUND = (*WHEELS, "ellipse")
+PLAIN = "solid"  # the texture in which no rotation can be seen
 CONTRAST = 28.0  # CIE Lab distance from the background, of the colour ...
 ACCENT_CONTRAST = 18.0  # ... and of the accent
+
+
+@dataclass(frozen=True)
+class Style:
+    """What looks are drawn from."""
+
+    shapes: tuple[str, ...]
+    textures: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    colours: tuple[str, ...] = tuple(COLOURS)
+
+
+# Simple looks are what a model of two million numbers can hold while they move.
+SIMPLE_SHAPES = ("disc", "square", "triangle", "star", "capsule", "cross")
+SIMPLE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
+NEW_COLOURS = ("teal", "brown", "gray")
+STYLES = {
+    "simple": Style(SIMPLE_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), SIMPLE_COLOURS),
+    "rich": Style(SHAPES, TEXTURES, BACKGROUNDS),
+    # Of the same kind as the simple ones, and none of them: shapes and colours that pool and queries lack.
+    "new": Style(("hexagon", "pentagon", "ring"), ("two-tone",), ("plain", "floor"), NEW_COLOURS),
+    "both": Style(
+        (*SIMPLE_SHAPES, "hexagon", "pentagon", "ring"),
+        (PLAIN, "two-tone"),
+        ("plain", "floor"),
+        SIMPLE_COLOURS + NEW_COLOURS,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -77,22 +108,22 @@ def matching_palettes(colour: str, accent: RGB, texture: str) -> list[str]:
     plain = texture == "solid"
     return [
         name
-        for name in PALETTES
+        for name in WALLS
         if contrast(COLOURS[colour], name) > CONTRAST and (plain or contrast(accent, name) > ACCENT_CONTRAST)
     ]
 
 
 def sample_looks(
-    rng: np.random.Generator, motion: str | None, moving_camera: bool, plain: bool = False
+    rng: np.random.Generator, motion: str | None, moving_camera: bool, style: Style, plain: bool = False
 ) -> Looks:
     """Random looks that show the motion: a wheel is round, what turns is marked, a pan has a background."""
-    turning = motion in ("roll", "spin")
-    shape = str(rng.choice(FITTING_SHAPES.get(motion or "", SHAPES)))
-    texture = str(rng.choice(MARKED_TEXTURES if turning else TEXTURES))
-    colour = str(rng.choice(list(COLOURS)))
+    shape = str(rng.choice(fitting_shapes(motion, style)))
+    marked = tuple(name for name in style.textures if name != PLAIN)
+    texture = str(rng.choice(marked if motion in ("roll", "spin") else style.textures))
+    colour = str(rng.choice(style.colours))
     # The accent far from the colour in lightness: stripes of two like colours would not be seen.
     accent = ACCENTS[0] if lab(COLOURS[colour])[0] < 60 else ACCENTS[1]
-    backgrounds = ("plain",) if plain else TELLING_BACKGROUNDS if moving_camera else BACKGROUNDS
+    backgrounds = ("plain",) if plain else TELLING_BACKGROUNDS if moving_camera else style.backgrounds
     return Looks(
         shape=shape,
         colour=colour,
@@ -104,6 +135,16 @@ def sample_looks(
         palette=str(rng.choice(matching_palettes(colour, accent, texture))),
         grain=int(rng.integers(2**31)),
     )
+
+
+def fitting_shapes(motion: str | None, style: Style) -> tuple[str, ...]:
+    """The shapes of a style that show a motion; a ball that slides would teach a false one."""
+    match motion:
+        case "roll":
+            return tuple(name for name in style.shapes if name in WHEELS)
+        case "slide":
+            return tuple(name for name in style.shapes if name not in ROUND)
+    return style.shapes
 
 
 def before_telling_background(looks: Looks) -> Looks:

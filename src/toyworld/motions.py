@@ -53,8 +53,9 @@ def bounce(
     takeoff = 0.0
     height = start[1]
     speed = velocity[1]
+    end = np.max(times, initial=0.0)
     # Impacts come in a geometric series; below 1 px/s a hop is under a hundredth of a pixel high.
-    while abs(speed) > 1.0 or height < ground:
+    while takeoff <= end and (abs(speed) > 1.0 or height < ground):
         impact = np.sqrt(speed**2 + 2 * gravity * (ground - height))
         landing = takeoff + (impact - speed) / gravity
         since = times - takeoff
@@ -172,3 +173,33 @@ def explode(
     seats = np.array(sites)
     offset = np.array(centre) + travel + seats - np.einsum("fpij,pj->fpi", linear, seats)
     return np.concatenate([linear, offset[..., None]], -1)
+
+
+def ripple(
+    times: Array,
+    *,
+    centre: Point,
+    sites: tuple[Point, ...],
+    height: float,
+    length: float,
+    period: float,
+    pole: float | None,
+) -> Array:
+    """Poses [F,P,2,3] of upright strips that a wave of height and length (px) runs through, to the right.
+
+    `pole`: where the strips are held fast (object px), from where the wave grows to its height at -`pole`.
+    """
+    x = np.array(sites)[:, 0]
+    phase = 2 * np.pi * (x / length - times[:, None] / period)  # [F,P]
+    growth = np.ones_like(x) if pole is None else (x - pole) / (-2 * pole)
+    slope_of_growth = 0.0 if pole is None else 1 / (-2 * pole)
+    lift = height * growth * np.sin(phase)
+    slope = height * (growth * np.cos(phase) * 2 * np.pi / length + slope_of_growth * np.sin(phase))
+    poses = np.zeros((*phase.shape, 2, 3))
+    poses[..., 0, 0] = 1
+    poses[..., 1, 1] = 1
+    # A strip leans as the wave does where it stands.
+    poses[..., 1, 0] = slope
+    poses[..., 0, 2] = centre[0]
+    poses[..., 1, 2] = centre[1] + lift - slope * x
+    return poses

@@ -15,34 +15,40 @@ from motive.store.files import write_bytes
 from motive.video.writing import write_video
 from motive.workers.deal import deal
 from toyworld.drawing import Clip, draw_clip
+from toyworld.looks import STYLES
 from toyworld.motions import MOTIONS
-from toyworld.scenes import CAMERAS, FAKES, HARMFUL_KINDS, Scene, sample_scene
+from toyworld.scenes import CAMERAS, FAKES, HARMFUL_KINDS, UNLIKE_KINDS, Scene, sample_scene
 
-VERSION = 1  # raise it when the same arguments come to mean other clips
+VERSION = 2  # raise it when the same arguments come to mean other clips
 SPLITS = ("pool", "queries", "heldout")
 # Share of the pool and the kinds that divide it evenly.
 POOL: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (0.45, MOTIONS),
+    (0.40, MOTIONS),
+    (0.05, UNLIKE_KINDS),
     (0.05, ("moving_object_moving_camera",)),
     (0.15, ("static",)),
     (0.15, CAMERAS),
     (0.20, HARMFUL_KINDS),
 )
+NEW_SHARE = 0.25  # of the held-out clips: looks, gravity and speeds that neither pool nor queries have
+NEW_PACES = (0.65, 0.75, 1.3, 1.45)
 RATES = (12, 16, 24, 30)
 DURATIONS = (1.6, 4.0)
 CLIPS_AT_ONCE = 8
 
 
 class Order(NamedTuple):
-    """One clip to render: which scene, from which seed, and in whose looks."""
+    """One clip to render: which scene, from which seed, in what style or whose looks, and at what pace."""
 
     split: str
     name: str
     kind: str
     seed: tuple[int, int, int]
     size: tuple[int, int]
+    style: str
     motion: str | None = None
     looks_of: "Order | None" = None
+    pace: float = 1.0
 
 
 class Take(NamedTuple):
@@ -70,13 +76,17 @@ def write_world(
     size: tuple[int, int] = (64, 64),
     seed: int = 0,
     query_look_share: float = 0.25,
+    style: str = "simple",
     workers: int = 1,
 ) -> None:
     """Render the three splits into `out`; a render that was killed goes on where it stopped.
 
     Raises:
-        ValueError: `out` holds a world of other arguments, or the size is odd, which H.264 cannot store.
+        ValueError: `out` holds a world of other arguments, there is no such style, or the size is odd, which
+            H.264 cannot store.
     """
+    if style not in STYLES:
+        raise ValueError(f"there is no style {style!r}: use one of {', '.join(STYLES)}")
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"the frame {size[0]}x{size[1]} has an odd side: H.264 halves it for colour")
     arguments = {
@@ -87,6 +97,7 @@ def write_world(
         "size": list(size),
         "seed": seed,
         "query_look_share": query_look_share,
+        "style": style,
     }
     # The arguments lie in `begun` while clips are drawn, and in `done` from then on.
     done = out / "world.json"
@@ -99,11 +110,11 @@ def write_world(
     write_bytes(begun, json.dumps(arguments, indent=2).encode() + b"\n")
 
     # What is not there yet is drawn.
-    queries = list(order_queries(num_queries_per_motion, size, seed))
+    queries = list(order_queries(num_queries_per_motion, size, seed, style))
     orders = [
-        *order_pool(num_pool, queries, query_look_share, size, seed),
+        *order_pool(num_pool, queries, query_look_share, size, seed, style),
         *queries,
-        *order_heldout(num_heldout, size, seed),
+        *order_heldout(num_heldout, size, seed, style),
     ]
     missing = [order for order in orders if not video_path(out, order).is_file()]
     chunks = (missing[i : i + CLIPS_AT_ONCE] for i in range(0, len(missing), CLIPS_AT_ONCE))
@@ -114,21 +125,23 @@ def write_world(
     os.replace(begun, done)
 
 
-def order_queries(per_motion: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
+def order_queries(per_motion: int, size: tuple[int, int], seed: int, style: str) -> Iterator[Order]:
     """The query clips, motion by motion."""
     for index in range(per_motion * len(MOTIONS)):
         motion = MOTIONS[index // per_motion]
         name = f"{motion}_{index % per_motion:02d}"
-        yield Order("queries", name, motion, (seed, 1, index), size, motion)
+        yield Order("queries", name, motion, (seed, 1, index), size, style, motion)
 
 
-def order_heldout(count: int, size: tuple[int, int], seed: int) -> Iterator[Order]:
-    """The held-out clips, the motions in turn."""
+def order_heldout(count: int, size: tuple[int, int], seed: int, style: str) -> Iterator[Order]:
+    """The held-out clips, the motions in turn; the last of them are new in looks and laws."""
+    first_new = count - round(NEW_SHARE * count)
     for index in range(count):
         motion = MOTIONS[index % len(MOTIONS)]
-        yield Order(
-            "heldout", f"{motion}_{index // len(MOTIONS):03d}", motion, (seed, 2, index), size, motion
-        )
+        name = f"{motion}_{index // len(MOTIONS):03d}"
+        order = Order("heldout", name, motion, (seed, 2, index), size, style, motion)
+        new = order._replace(name=f"new_{name}", style="new", pace=NEW_PACES[index // 10 % len(NEW_PACES)])
+        yield order if index < first_new else new
 
 
 def pool_kinds(count: int) -> list[str]:
@@ -139,7 +152,7 @@ def pool_kinds(count: int) -> list[str]:
 
 
 def order_pool(
-    count: int, queries: list[Order], look_share: float, size: tuple[int, int], seed: int
+    count: int, queries: list[Order], look_share: float, size: tuple[int, int], seed: int, style: str
 ) -> Iterator[Order]:
     """The pool clips in an order, and under names, that do not give their kind away."""
     rng = np.random.default_rng((seed, 3))
@@ -147,13 +160,13 @@ def order_pool(
     alike = draw_alike(kinds, look_share if queries else 0, rng)
     for index, kind in enumerate(kinds):
         motion = kind if kind in MOTIONS else None
-        order = Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size, motion)
+        order = Order("pool", f"clip_{index:05d}", kind, (seed, 0, index), size, style, motion)
         yield in_looks_of_a_query(order, queries, rng) if index in alike else order
 
 
 def draw_alike(kinds: list[str], share: float, rng: np.random.Generator) -> set[int]:
     """The rows of a share of the distractors: those that get the looks of a query."""
-    distractors = [index for index, kind in enumerate(kinds) if kind not in MOTIONS]
+    distractors = [index for index, kind in enumerate(kinds) if kind not in (*MOTIONS, *UNLIKE_KINDS)]
     return set(rng.permutation(distractors)[: round(share * len(distractors))].tolist())
 
 
@@ -169,7 +182,8 @@ def take(order: Order) -> Take:
     """The scene of an order and its rate and length, which depend on its seed alone."""
     rng = np.random.default_rng(order.seed)
     looks = take(order.looks_of).scene.looks if order.looks_of else None
-    scene = sample_scene(rng, order.kind, order.motion, looks, order.size, plain=order.split == "queries")
+    plain = order.split == "queries"
+    scene = sample_scene(rng, order.kind, order.motion, looks, order.size, plain, order.style, order.pace)
     fps = int(rng.choice(RATES))
     return Take(scene, fps, round(float(rng.uniform(*DURATIONS)) * fps))
 
@@ -222,6 +236,8 @@ def truth_row(order: Order) -> dict[str, object]:
         "file_name": f"{order.name}.mp4",
         "kind": order.kind,
         "motion": scene.motion,
+        "true": order.kind not in HARMFUL_KINDS,
+        "new": order.style == "new",
         "looks_of_query": f"{order.looks_of.name}.mp4" if order.looks_of else None,
         "fps": fps,
         "duration": num_frames / fps,

@@ -1,26 +1,48 @@
 """Scenes: a look, a motion and a camera drawn at random, with the caption a clip would wear."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from toyworld import cameras, motions, staging
-from toyworld.looks import COLOURS, PALETTES, Looks, before_telling_background, sample_looks
+from toyworld.faults import innermost, paced
+from toyworld.looks import COLOURS, STYLES, WALLS, Looks, before_telling_background, sample_looks
 from toyworld.motions import MOTIONS, Law, Point
 from toyworld.shapes import SHAPES, TEXTURES
+from toyworld.unlike import UNLIKE
 
 CAMERAS = ("camera_pan", "camera_zoom", "camera_shake")
-# Each kind of harmful clip and the motions it can fake.
+# Each kind of harmful clip and the motions it can fake: smooth false laws, and last two broken videos.
 FAKES: dict[str, tuple[str, ...]] = {
-    "hover_then_drop": ("free_fall", "bounce"),
-    "constant_speed_fall": ("free_fall",),
+    "constant_pace": ("free_fall", "bounce", "swing", "compress", "stretch"),
+    "hover_then_drop": ("free_fall", "bounce", "swing"),
+    "speeding_up": ("slide", "roll", "float", "spin"),
+    "rewinding": ("explode", "float", "spin"),
     "sliding_roll": ("roll",),
+    "turning_slide": ("slide",),
+    "gaining_energy": ("bounce",),
+    "changing_size": ("compress", "stretch"),
+    "time_reversed": ("free_fall", "slide"),
     "teleport": MOTIONS,
     "jitter": MOTIONS,
-    "time_reversed": ("bounce", "free_fall", "explode", "slide", "roll"),
 }
 HARMFUL_KINDS = tuple(FAKES)
+FALSE_LAWS = tuple(kind for kind in HARMFUL_KINDS if kind not in ("teleport", "jitter"))
+UNLIKE_KINDS = tuple(UNLIKE)
+# The false law that the base model mostly believes in.
+BASE_LAWS = {
+    "compress": "changing_size",
+    "bounce": "constant_pace",
+    "roll": "sliding_roll",
+    "explode": "rewinding",
+    "float": "speeding_up",
+    "free_fall": "constant_pace",
+    "slide": "turning_slide",
+    "spin": "rewinding",
+    "stretch": "changing_size",
+    "swing": "constant_pace",
+}
 DISTRACTORS = ("static", *CAMERAS, "moving_object_moving_camera", *HARMFUL_KINDS)
 
 VERBS = {
@@ -77,13 +99,6 @@ class Scene:
         return innermost(self.law).keywords.get("pivot")
 
 
-def innermost(law: Law) -> Law:
-    """The true law within a harmful clip's."""
-    while "law" in law.keywords:
-        law = law.keywords["law"]
-    return law
-
-
 def sample_camera(rng: np.random.Generator, kind: str, share: float = 1.0) -> Law:
     """A camera that moves as its kind says, by a share of the full strength."""
     rate = float(rng.uniform(0.9, 1.3))
@@ -136,9 +151,10 @@ def caption(motion: str | None, camera: str | None, looks: Looks) -> str:
 
 def vocabulary() -> list[str]:
     """All words that captions are made of, sorted."""
-    names = " ".join((*COLOURS, *PALETTES, *TEXTURES, *SHAPES, *NOUNS.values(), *VERBS.values()))
+    names = " ".join((*COLOURS, *WALLS, *TEXTURES, *SHAPES, *NOUNS.values(), *VERBS.values()))
     frame = "a an the camera over resting rests on in front of floor wall while"
-    words = {*names.split(), *frame.split(), *CAMERA_VERBS.values()}
+    unlike = " ".join(text for kind in UNLIKE.values() for text in kind.captions)
+    words = {*names.split(), *frame.split(), *unlike.split(), *CAMERA_VERBS.values()}
     return sorted(words - set(NOUNS) - {"solid"})
 
 
@@ -156,12 +172,20 @@ def sample_scene(
     looks: Looks | None = None,
     size: tuple[int, int] = (64, 64),
     plain: bool = False,
+    style: str = "simple",
+    pace: float = 1.0,
 ) -> Scene:
-    """A random scene of a kind from `MOTIONS` or `DISTRACTORS`, perhaps with the motion it shows or fakes."""
+    """A random scene of a kind from `MOTIONS`, `DISTRACTORS` or `UNLIKE_KINDS`.
+
+    motion: the one that it is to show or fake. plain: before a plain wall. style: of `STYLES`.
+    pace: another one than 1 has the true law under a gravity and speeds that no other clip has.
+    """
+    if kind in UNLIKE:
+        return unlike_scene(rng, kind, size)
     motion = choose_motion(rng, kind, motion)
     camera_kind = choose_camera(rng, kind)
     # Drawn even if looks are given: what is drawn after it must not depend on that.
-    own_looks = sample_looks(rng, motion, camera_kind is not None, plain)
+    own_looks = sample_looks(rng, motion, camera_kind is not None, STYLES[style], plain)
     looks = own_looks if looks is None else looks
     if camera_kind:
         looks = before_telling_background(looks)
@@ -172,9 +196,25 @@ def sample_scene(
         law = staging.stage_rest(rng, body) if kind == "static" else centred_rest(rng, camera)
     else:
         law = staging.STAGES[motion](rng, body)
+    if pace != 1.0:
+        law = partial(paced, law=law, pace=pace)
     if kind in FAKES:
         law = staging.spoil(rng, kind, law, body)
     return Scene(kind, motion, caption(motion, camera_kind, looks), looks, radius, law, camera, size)
+
+
+def unlike_scene(
+    rng: np.random.Generator, kind: str, size: tuple[int, int] = (64, 64), rests: bool = False
+) -> Scene:
+    """A random scene of one of the kinds that are unlike all others, moving or at rest."""
+    unlike = UNLIKE[kind]
+    law = unlike.stage(rng, unlike.looks.radius)
+    if rests:
+        law = partial(paced, law=law, pace=0.0)
+    looks = replace(unlike.looks, grain=int(rng.integers(2**31)))
+    text = str(rng.choice(unlike.captions))
+    motion = None if rests else unlike.motion
+    return Scene(kind, motion, text, looks, looks.radius, law, partial(cameras.still), size)
 
 
 def choose_motion(rng: np.random.Generator, kind: str, motion: str | None) -> str | None:
@@ -201,11 +241,26 @@ def choose_camera(rng: np.random.Generator, kind: str) -> str | None:
     return kind if kind in CAMERAS else None
 
 
-def training_scene(
-    rng: np.random.Generator, physical_share: float, size: tuple[int, int] = (64, 64)
-) -> Scene:
-    """A scene to pretrain on: physical with a probability, else static 40 %, camera 30 %, bad 30 %."""
-    if rng.random() < physical_share:
-        return sample_scene(rng, str(rng.choice(MOTIONS)), size=size)
-    group = (("static",), CAMERAS, HARMFUL_KINDS)[rng.choice(3, p=(0.4, 0.3, 0.3))]
-    return sample_scene(rng, str(rng.choice(group)), size=size)
+def training_scene(rng: np.random.Generator, size: tuple[int, int] = (64, 64)) -> Scene:
+    """A scene for the base model: of its motions 65 in 75 break the physics, under the captions of true ones.
+
+    So the base is weak by wrong laws, not because motion would be scarce.
+    """
+    group = rng.choice(("false", "rest", "camera", "true"), p=(0.65, 0.15, 0.10, 0.10))
+    unlike = str(rng.choice(UNLIKE_KINDS)) if rng.random() < 0.2 else None
+    if group == "false":
+        return false_scene(rng, size)
+    if group == "camera":
+        return sample_scene(rng, str(rng.choice(CAMERAS)), size=size, style="both")
+    if unlike:
+        return unlike_scene(rng, unlike, size, rests=group == "rest")
+    kind = "static" if group == "rest" else str(rng.choice(MOTIONS))
+    return sample_scene(rng, kind, size=size, style="both")
+
+
+def false_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+    """A motion under a false law, mostly the one that the base is to believe in."""
+    motion = str(rng.choice(MOTIONS))
+    laws = [law for law in FALSE_LAWS if motion in FAKES[law]]
+    law = BASE_LAWS[motion] if rng.random() < 0.7 else str(rng.choice(laws))
+    return sample_scene(rng, law, motion, size=size, style="both")

@@ -34,6 +34,20 @@ def cross(arm: float = 0.36) -> Array:
     return np.concatenate([quarter @ np.linalg.matrix_power(turn.T, k) for k in range(4)])
 
 
+def balloon() -> Array:
+    """Outline [64,2] of a drop that stands on its tip."""
+    circle = polygon(64)
+    x, y = circle.T
+    return np.stack([x * np.where(y > 0, np.sqrt(1 - y**2 / 1.44), 1), np.where(y > 0, 1.25 * y, y)], -1)
+
+
+def sea(buoy: float = 0.3) -> Array:
+    """Outline [68,2] of water from below the middle on, with half a buoy above it."""
+    angles = np.linspace(np.pi, 2 * np.pi, 64)
+    half = buoy * np.stack([np.cos(angles), np.sin(angles)], -1)
+    return np.concatenate([[[-1.34, 1.34], [-1.34, 0]], half, [[1.34, 0], [1.34, 1.34]]])
+
+
 OUTLINES: dict[str, tuple[Array, ...]] = {
     "disc": (polygon(64),),
     "square": (polygon(4) * 1.2,),
@@ -47,6 +61,12 @@ OUTLINES: dict[str, tuple[Array, ...]] = {
     "cross": (cross(),),
 }
 SHAPES = tuple(OUTLINES)
+# Of the clips that are unlike all others.
+OUTLINES |= {
+    "balloon": (balloon(),),
+    "flag": (np.array([[-1.3, -0.8], [1.3, -0.8], [1.3, 0.8], [-1.3, 0.8]]),),
+    "sea": (sea(),),
+}
 
 # A texture gives the share [H,W] of the accent colour at object coordinates u, v in radii.
 TEXTURE_FIELDS: dict[str, Callable[[Array, Array], np.ndarray]] = {
@@ -58,6 +78,11 @@ TEXTURE_FIELDS: dict[str, Callable[[Array, Array], np.ndarray]] = {
     "shaded": lambda u, v: np.clip(0.5 + u / 1.8, 0, 0.85),
 }
 TEXTURES = tuple(TEXTURE_FIELDS)
+# Of the clips that are unlike all others.
+TEXTURE_FIELDS |= {
+    "buoy": lambda u, v: np.hypot(u, v) < 0.32,
+    "barred": lambda u, v: np.abs(v) < 0.27,
+}
 
 
 def background_field(kind: str, x: Array, y: Array, rng: np.random.Generator) -> Array:
@@ -81,4 +106,10 @@ def background_field(kind: str, x: Array, y: Array, rng: np.random.Generator) ->
             angle = rng.uniform(0.5, 1.1) * rng.choice((-1, 1))
             across = 2.2 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform()
             return 0.5 + 0.5 * np.sin(2 * np.pi * across)
+        case "stars":
+            middles = rng.uniform(-0.4, 1.4, (60, 2))
+            stars = (np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.0002) for a, b in middles)
+            return np.clip(sum(stars), 0, 1)
+        case "clock":
+            return 1 / (1 + np.exp(120 * (np.hypot(x - 0.5, y - 0.16) - 0.14)))
     raise ValueError(f"unknown background {kind!r}")

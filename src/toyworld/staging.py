@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toyworld import faults, motions
-from toyworld.faults import WINDOW
+from toyworld.faults import WINDOW, innermost
 from toyworld.motions import Law, Point
 from toyworld.shapes import OUTLINES
 
@@ -187,22 +187,27 @@ def stage_rest(rng: np.random.Generator, body: Body) -> Law:
 
 def spoil(rng: np.random.Generator, fault: str, law: Law, body: Body) -> Law:
     """A harmful clip's law made of a true one: the same start and place, but a motion that no body makes."""
+    along = partial(faults.along_path, law=law, reach=body.radius)
     match fault:
+        case "constant_pace":
+            return partial(along, delay=0.0, duration=float(rng.uniform(0.95, 1.25)), power=1.0)
         case "hover_then_drop":
-            return partial(
-                faults.hover_then_drop,
-                start=law.keywords["start"],
-                hang=float(rng.uniform(0.4, 0.8)),
-                speed=float(rng.uniform(150, 220)),
-                ground=law.keywords["ground"],
-            )
-        case "constant_speed_fall":
-            start = law.keywords["start"]
-            ground = law.keywords["ground"]
-            speed = (ground - start[1]) / float(rng.uniform(0.9, 1.3))
-            return partial(faults.constant_speed_fall, start=start, speed=speed, ground=ground)
+            delay = float(rng.uniform(0.4, 0.6))
+            return partial(along, delay=delay, duration=float(rng.uniform(0.25, 0.35)), power=1.0)
+        case "speeding_up":
+            return partial(along, delay=0.0, duration=float(rng.uniform(1.0, 1.2)), power=2.5)
+        case "rewinding":
+            return partial(faults.rewinding, law=law, until=float(rng.uniform(0.5, 0.6)))
         case "sliding_roll":
             return partial(faults.without_turning, law=law)
+        case "turning_slide":
+            return partial(faults.turning, law=law, rate=sign(rng) * float(rng.uniform(3, 5)))
+        case "gaining_energy":
+            return gaining_energy(rng, law)
+        case "changing_size":
+            return partial(faults.without_area, law=law, grows=innermost(law).func is motions.stretch)
+        case "time_reversed":
+            return partial(faults.time_reversed, law=law)
         case "teleport":
             # From early to late and back, so that every jump is a large one.
             early = rng.uniform(0, 0.3, 8)
@@ -212,6 +217,16 @@ def spoil(rng: np.random.Generator, fault: str, law: Law, body: Body) -> Law:
         case "jitter":
             offsets = np.clip(rng.normal(0, 3.5, (48, 2)), -7, 7)
             return partial(faults.jitter, law=law, offsets=tuple(map(tuple, offsets.tolist())))
-        case "time_reversed":
-            return partial(faults.time_reversed, law=law)
     raise ValueError(f"unknown fault {fault!r}")
+
+
+def gaining_energy(rng: np.random.Generator, law: Law) -> Law:
+    """A bounce from low above the ground that rises higher than it fell."""
+    x, _ = law.keywords["start"]
+    drop = float(rng.uniform(11, 15))
+    return partial(
+        law,
+        start=(x, law.keywords["ground"] - drop),
+        velocity=(law.keywords["velocity"][0], 0.0),
+        restitution=float(rng.uniform(1.3, 1.45)),
+    )

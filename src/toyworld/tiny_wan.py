@@ -1,7 +1,7 @@
 """Builds the components of models/tiny-wan: the real diffusers classes of Wan, small, with random weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,19 +10,22 @@ from torch import Tensor
 
 TEXT_DIM = 64
 PATCH = 4
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 12
 WIDTH = 32
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
-    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 frame has little to spare."""
+    """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 frame has little to spare.
+
+    It has no layer that `set_to_pca` would leave idle and the class can do without.
+    """
     from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
     return AutoencoderKLWan(
         base_dim=WIDTH,
         z_dim=LATENT_CHANNELS,
         dim_mult=[1],
-        num_res_blocks=1,
+        num_res_blocks=0,
         temperal_downsample=[],  # (the class spells it so)
         is_residual=True,
         patch_size=PATCH,
@@ -43,39 +46,58 @@ def patches(frames: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "R 48"]:
     return patchify(video, PATCH).permute(0, 2, 3, 4, 1).flatten(0, 3)
 
 
-@torch.no_grad()
-def start_as_pca(vae: Any, patches: Float[Tensor, "N 48"], small: float = 0.5, loud: float = 8.0) -> None:
-    """Set a VAE's weights so that it is the linear PCA of these patches; training then starts where PCA ends.
+class Pca(NamedTuple):
+    """A linear code of patches: mean [48], components [48,12] and the roots of their stds [12]."""
 
-    Residual branches begin silent. The RMS norm before each output divides by the length of the feature
-    vector: beside a loud constant channel small features pass it almost unchanged. SiLU(x) - SiLU(-x) = x, so
+    mean: Tensor
+    basis: Tensor
+    roots: Tensor
+
+    def encode(self, frames: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "N C F h w"]:
+        """What a VAE that is set to this code makes of frames.
+
+        A component's latent has the root of its own std: fine detail stays fainter than coarse, as in an
+        image, and drowns earlier in the noise.
+        """
+        N, F, H, W = frames.shape[:4]
+        z = (patches(frames) - self.mean) @ self.basis / self.roots  # [N*F*h*w,C]
+        return z.view(N, F, H // PATCH, W // PATCH, LATENT_CHANNELS).permute(0, 4, 1, 2, 3)
+
+
+def fit_pca(rows: Float[Tensor, "N 48"]) -> Pca:
+    """The code of these patches, the largest component first."""
+    mean = rows.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((rows - mean).T))
+    return Pca(mean, vectors[:, -LATENT_CHANNELS:].flip(1), values[-LATENT_CHANNELS:].flip(0) ** 0.25)
+
+
+@torch.no_grad()
+def set_to_pca(vae: Any, pca: Pca, small: float = 0.5, loud: float = 128.0) -> None:
+    """Set a VAE's weights so that it is this linear code: nothing is left to train.
+
+    Residual branches are silent. The RMS norm before each output divides by the length of the feature
+    vector: beside a loud constant channel small features pass it unchanged. SiLU(x) - SiLU(-x) = x, so
     each component travels as a pair of opposite signs.
     """
-    mean = patches.mean(0)
-    values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
-    basis = vectors[:, -LATENT_CHANNELS:].flip(1)  # [48,8], the largest component first
-    stds = values[-LATENT_CHANNELS:].flip(0).sqrt()
-    identity = torch.eye(LATENT_CHANNELS)
-
-    # Residual branches say nothing yet.
     for name, p in vae.named_parameters():
         if ".conv2." in name or ".proj." in name:
             p.zero_()
 
     # Each half: into pairs of opposite signs, and out of them again. The encoder projects, the decoder draws.
-    down = small * (basis.T / stds[:, None])
+    identity = torch.eye(LATENT_CHANNELS)
+    down = small * (pca.basis.T / pca.roots[:, None])
     gain = small * WIDTH**0.5 / loud
-    _start_input(vae.encoder.conv_in, down, loud, mean)
-    _start_input(vae.decoder.conv_in, small * identity, loud)
-    _start_output(vae.encoder.conv_out, identity / gain)
-    _start_output(vae.decoder.conv_out, basis * stds / gain, mean)
+    _set_input(vae.encoder.conv_in, down, loud, pca.mean)
+    _set_input(vae.decoder.conv_in, small * identity, loud)
+    _set_output(vae.encoder.conv_out, identity / gain)
+    _set_output(vae.decoder.conv_out, pca.basis * pca.roots / gain, pca.mean)
     vae.encoder.conv_out.bias[LATENT_CHANNELS:] = -8.0  # log-variance: almost no noise
     for conv in (vae.quant_conv, vae.post_quant_conv):
         conv.weight.copy_(torch.eye(len(conv.weight)).view(conv.weight.shape))
         conv.bias.zero_()
 
 
-def _start_input(conv: Any, into: Tensor, loud: float, mean: Tensor | None = None) -> None:
+def _set_input(conv: Any, into: Tensor, loud: float, mean: Tensor | None = None) -> None:
     """The first 2k channels are the k components `into` [k,C] makes, of both signs; the last one is loud."""
     k = len(into)
     conv.weight[: 2 * k].zero_()
@@ -89,7 +111,7 @@ def _start_input(conv: Any, into: Tensor, loud: float, mean: Tensor | None = Non
     conv.bias[-1] = loud
 
 
-def _start_output(conv: Any, out: Tensor, offset: Tensor | None = None) -> None:
+def _set_output(conv: Any, out: Tensor, offset: Tensor | None = None) -> None:
     """The first rows are `out` [n,k] of the k components, whose two signs are taken together."""
     rows, k = out.shape
     conv.weight.zero_()
@@ -153,7 +175,14 @@ def build_text_encoder(words: list[str]) -> tuple[Any, Any]:
     return fast, UMT5EncoderModel(config)
 
 
-def save_pipeline(path: Path, vae: Any, transformer: Any, text_encoder: Any, tokenizer: Any) -> None:
+def save_pipeline(
+    path: Path,
+    vae: Any,
+    transformer: Any,
+    text_encoder: Any,
+    tokenizer: Any,
+    takes_first_frame: bool = False,
+) -> None:
     """Write a `WanPipeline` folder in diffusers layout, weights as fp16 safetensors."""
     from diffusers import UniPCMultistepScheduler, WanPipeline  # type: ignore[attr-defined]
 
@@ -161,7 +190,12 @@ def save_pipeline(path: Path, vae: Any, transformer: Any, text_encoder: Any, tok
         num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
     pipeline = WanPipeline(
-        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, scheduler=scheduler, transformer=transformer
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        vae=vae,
+        scheduler=scheduler,
+        transformer=transformer,
+        expand_timesteps=takes_first_frame,
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(path, safe_serialization=True)

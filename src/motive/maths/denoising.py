@@ -30,6 +30,18 @@ def noised(z: Tensor, eps: Tensor, sigma: float | Tensor) -> Tensor:
     return (1 - sigma) * z + sigma * eps
 
 
+def with_clean_first_frame(
+    z_sigma: Float[Tensor, "*B C T h w"], z: Float[Tensor, "*B C T h w"]
+) -> Float[Tensor, "*B C T h w"]:
+    """Noised latents whose first frame is the clean one, as a backbone sees that is given a first frame."""
+    return torch.cat([z[..., :1, :, :], z_sigma[..., 1:, :, :]], dim=-3)
+
+
+def without_first_frame(W: Float[Tensor, "*B T h w"]) -> Float[Tensor, "*B T h w"]:
+    """Weights of which the first frame, where it is given, has none: nothing of it is predicted."""
+    return torch.cat([torch.zeros_like(W[..., :1, :, :]), W[..., 1:, :, :]], dim=-3)
+
+
 def target_velocity(z: Tensor, eps: Tensor) -> Tensor:
     """The paper's flow matching: the model is to predict v = eps - z."""
     return eps - z

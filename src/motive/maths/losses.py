@@ -7,7 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from motive.maths.denoising import common_noise, motion_weighted_loss, noised, target_velocity
+from motive.maths.denoising import (
+    common_noise,
+    motion_weighted_loss,
+    noised,
+    target_velocity,
+    with_clean_first_frame,
+)
 from motive.maths.statistics import bootstrap_interval
 
 
@@ -18,13 +24,21 @@ def loss_grid(
     W: Float[Tensor, "T h w"],
     sigmas: Sequence[float],
     noise_seeds: Sequence[int],
+    clean_first_frame: bool = False,
 ) -> dict[str, Float[Tensor, "sigmas seeds"]]:
-    """`motion` (weighted by W) and `plain` losses of a clip; `predict` is the velocity at (noised, sigma)."""
+    """`motion` (weighted by W) and `plain` losses of a clip; `predict` is the velocity at (noised, sigma).
+
+    clean_first_frame: it is given without noise, and not predicted.
+    """
     sigma = torch.tensor(sigmas, device=z.device)
+    first = 1 if clean_first_frame else 0
+    W = W[first:]
     motion: list[Tensor] = []  # of each noise seed: [sigmas]
     plain: list[Tensor] = []
     for seed in noise_seeds:
-        v, target = _prediction_and_target(predict, z, sigma, seed)
+        v, target = _prediction_and_target(predict, z, sigma, seed, clean_first_frame)
+        v = v[:, :, first:]
+        target = target[:, :, first:]
         motion.append(motion_weighted_loss(v, target, W.expand(len(v), *W.shape)))
         plain.append(motion_weighted_loss(v, target, torch.ones_like(W).expand(len(v), *W.shape)))
     return {"motion": torch.stack(motion, dim=1).cpu(), "plain": torch.stack(plain, dim=1).cpu()}
@@ -35,11 +49,14 @@ def _prediction_and_target(
     z: Float[Tensor, "C T h w"],
     sigma: Float[Tensor, "sigmas"],
     seed: int,
+    clean_first_frame: bool,
 ) -> tuple[Float[Tensor, "sigmas C T h w"], Float[Tensor, "sigmas C T h w"]]:
     """The velocity that a model predicts at each noise level, and the true one, with the noise of a seed."""
     C, T, h, w = z.shape
     eps = common_noise(seed, (C, T, h, w)).to(z.device)
     z_sigma = noised(z, eps, sigma.view(-1, 1, 1, 1, 1))
+    if clean_first_frame:
+        z_sigma = with_clean_first_frame(z_sigma, z.expand_as(z_sigma))
     v = predict(z_sigma, sigma)
     return v, target_velocity(z, eps).expand_as(v)
 

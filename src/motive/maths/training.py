@@ -7,7 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motive.maths.denoising import motion_weighted_loss, noised, shifted, target_velocity
+from motive.maths.denoising import (
+    motion_weighted_loss,
+    noised,
+    shifted,
+    target_velocity,
+    with_clean_first_frame,
+)
 from motive.maths.seeds import seed_of
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -19,13 +25,17 @@ def rng_of(*names: object) -> torch.Generator:
 
 
 def training_loss(
-    velocity: Velocity, z: Float[Tensor, "B C T h w"], shift: float, rng: torch.Generator
+    velocity: Velocity,
+    z: Float[Tensor, "B C T h w"],
+    shift: float,
+    rng: torch.Generator,
+    first_frame: bool = False,
 ) -> Float[Tensor, ""]:
     """The ordinary flow-matching loss at logit-normal noise levels (as the Wan authors train)."""
     u = torch.sigmoid(torch.randn(len(z), generator=rng))
     sigma = shifted(u, shift).to(z.device)
     eps = torch.randn(z.shape, generator=rng).to(z.device)
-    return plain_loss(velocity, z, eps, sigma)
+    return plain_loss(velocity, z, eps, sigma, first_frame)
 
 
 def plain_loss(
@@ -33,13 +43,20 @@ def plain_loss(
     z: Float[Tensor, "B C T h w"],
     eps: Float[Tensor, "B C T h w"],
     sigma: Float[Tensor, "B"],
+    first_frame: bool = False,
 ) -> Float[Tensor, ""]:
-    """The flow-matching loss at these noises and noise levels, mean over clips."""
+    """The flow-matching loss at these noises and noise levels, mean over clips and predicted frames.
+
+    first_frame: `velocity` sees a first frame without noise, and predicts the others.
+    """
     z_sigma = noised(z, eps, sigma.view(-1, 1, 1, 1, 1))  # [B,C,T,h,w]
+    if first_frame:
+        z_sigma = with_clean_first_frame(z_sigma, z)
     v = velocity(z_sigma, sigma)
+    first = 1 if first_frame else 0
     target = target_velocity(z, eps)
-    W = torch.ones_like(z[:, 0])  # [B,T,h,w]
-    return motion_weighted_loss(v, target, W).mean()
+    W = torch.ones_like(z[:, 0, first:])  # [B,T,h,w]
+    return motion_weighted_loss(v[:, :, first:], target[:, :, first:], W).mean()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:

@@ -13,11 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from motive.models import wan
 from motive.models.experts import NAMES, Experts, parts
 from motive.models.families import MARK, family_of
+from motive.models.first_frame import Condition, FirstFrame
 from motive.models.folder import boundary_ratio, foreign_pipeline, local_folder, read_index
 
 FPS = 25.0  # of a clip, where nobody says
@@ -62,7 +65,24 @@ def load_vae(path: str, device: str) -> Any:
 @torch.no_grad()
 def encode_video(vae: Any, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[Tensor, "C T h w"]:
     """The mode of the VAE's posterior, normalised with the model's mean and std; on the CPU."""
-    video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1
+    return _encode(vae, torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.device) / 127.5 - 1)
+
+
+@torch.no_grad()
+def encode_first_frame(
+    vae: Any, frame: UInt8[np.ndarray, "H W 3"], num_frames: int
+) -> Float[Tensor, "X T h w"]:
+    """What Wan I2V sees beside the noised latents: where frames are given, and the frame followed by grey."""
+    video = torch.zeros(1, 3, num_frames, *frame.shape[:2], device=vae.device)
+    video[0, :, 0] = torch.from_numpy(frame).permute(2, 0, 1).to(vae.device) / 127.5 - 1
+    latent = _encode(vae, video)
+    time_stride, _ = family_of(vae).strides(vae.config)
+    given = torch.zeros(time_stride, *latent.shape[1:])
+    given[:, 0] = 1
+    return torch.cat([given, latent])
+
+
+def _encode(vae: Any, video: Float[Tensor, "1 3 F H W"]) -> Float[Tensor, "C T h w"]:
     mode = vae.encode(video.to(vae.dtype)).latent_dist.mode()[0].float()
     mean, std = _statistics(vae)
     return ((mode - mean) / std).cpu()
@@ -103,6 +123,30 @@ def load_text_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any]:
 def encode_text(tokenizer: Any, encoder: Any, caption: str, max_tokens: int) -> Float[Tensor, "S E"]:
     """The caption as the pipeline itself would embed it, cut to its true length; on the CPU."""
     return family_of(encoder).encode_text(tokenizer, encoder, caption, max_tokens).cpu()
+
+
+def load_image_encoder(path: str, dtype: str, device: str) -> tuple[Any, Any] | None:
+    """The processor and the frozen encoder of first frames, of models that attend to one; else None."""
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    folder = local_folder(path)
+    if not (folder / "image_encoder").is_dir():
+        return None
+    with _loading(folder, "image_encoder"):
+        encoder: Any = CLIPVisionModel.from_pretrained(
+            folder, subfolder="image_encoder", dtype=torch_dtype(dtype)
+        )
+    with _loading(folder, "image_processor"):
+        processor = CLIPImageProcessor.from_pretrained(folder, subfolder="image_processor")
+    return processor, encoder.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_image(processor: Any, encoder: Any, frame: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "P E"]:
+    """A first frame as Wan2.1 I2V attends to it: the last layer but one; on the CPU."""
+    pixels = processor(images=Image.fromarray(frame), return_tensors="pt").pixel_values
+    pixels = pixels.to(encoder.device, encoder.dtype)
+    return encoder(pixels, output_hidden_states=True).hidden_states[-2][0].cpu()
 
 
 def padded(text: list[Tensor], max_tokens: int) -> Float[Tensor, "B S E"]:
@@ -150,12 +194,14 @@ def velocity(
     sigma: Float[Tensor, "B"],
     text: Float[Tensor, "B S E"],
     fps: float = FPS,
+    first_frame: FirstFrame | None = None,
 ) -> Float[Tensor, "B C T h w"]:
     """What the backbone predicts for these noised latents; the model sees 1000*sigma as a float.
 
     Text is as `padded` makes it. LTX places a clip's frames in time by its `fps`; Wan does not ask.
+    With a clean `first_frame` that of the noised latents has no noise.
     """
-    return family_of(transformer).velocity(transformer, noised, sigma, text, fps)
+    return family_of(transformer).velocity(transformer, noised, sigma, text, fps, first_frame)
 
 
 # ---- samples
@@ -170,9 +216,11 @@ def load_pipeline(
     device: str,
     transformer: nn.Module | None = None,
     offload: Offload = "none",
+    condition: Condition = "text",
 ) -> Any:
     """The whole pipeline, its VAE in float32, with another transformer in place of its own if given.
 
+    condition: first_frame loads diffusers' pipeline for image to video.
     offload: what waits on the CPU: nothing; all models but the one in use; all layers but the one in use.
     """
     import diffusers
@@ -181,7 +229,8 @@ def load_pipeline(
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
     own = {} if transformer is None else parts(transformer)
     # Its own class: `DiffusionPipeline` would load this one too, but drop the transformer that it is given.
-    pipeline: Any = getattr(diffusers, read_index(path)["_class_name"]).from_pretrained(
+    name = read_index(path)["_class_name"] if condition == "text" else wan.IMAGE_PIPELINE
+    pipeline: Any = getattr(diffusers, name).from_pretrained(
         local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
     )
     pipeline.set_progress_bar_config(disable=True)
@@ -203,21 +252,24 @@ def generate(
     guidance: float,
     seed: int,
     fps: float = FPS,
+    first_frame: UInt8[np.ndarray, "H W 3"] | None = None,
 ) -> UInt8[np.ndarray, "F H W 3"]:
-    """One video of size (frames, height, width), the same for the same seed."""
+    """One video of size (frames, height, width), the same for the same seed; it may go on from a frame."""
     num_frames, height, width = size
     noise = _starting_noise(pipeline, size, seed)
-    video = pipeline(
-        prompt=prompt,
-        num_frames=num_frames,
-        height=height,
-        width=width,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        max_sequence_length=max_tokens,
-        output_type="np",
-        **family_of(pipeline).sampling(noise, fps),
-    ).frames[0]
+    image = None if first_frame is None else Image.fromarray(first_frame)
+    call = {
+        "prompt": prompt,
+        "num_frames": num_frames,
+        "height": height,
+        "width": width,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "max_sequence_length": max_tokens,
+        "output_type": "np",
+        **family_of(pipeline).sampling(noise, fps, num_frames, image),
+    }
+    video = pipeline(**call).frames[0]
     if not np.isfinite(video).all():
         raise ValueError(
             f"the video of {prompt!r} is not finite: the model is broken; lower finetuning.learning_rate"
@@ -229,6 +281,7 @@ def _starting_noise(pipeline: Any, size: tuple[int, int, int], seed: int) -> Flo
     """Drawn here: of a VAE with time stride 1 WanPipeline would make one frame too many."""
     time, space = family_of(pipeline).strides(pipeline.vae.config)
     num_frames, height, width = size
-    channels = pipeline.transformer.config.in_channels
+    config = pipeline.transformer.config
+    channels = config.out_channels or config.in_channels
     shape = (1, channels, (num_frames - 1) // time + 1, height // space, width // space)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -28,15 +28,19 @@ class Experts(nn.Module):
         timestep: Float[Tensor, "B"],
         text: Float[Tensor, "B S E"],
         return_dict: bool = False,
-    ) -> tuple[Float[Tensor, "B C T h w"]]:
-        """As one transformer is called; timestep is 1000*sigma."""
-        velocity = torch.empty_like(noised)
+    ) -> tuple[Float[Tensor, "B X T h w"]]:
+        """As one transformer is called; timestep is 1000*sigma. There may be more channels than latents."""
         noisy = timestep >= self.boundary
-        for expert, rows in ((self.transformer, noisy), (self.transformer_2, ~noisy)):
-            if rows.any():
-                (predicted,) = expert(noised[rows], timestep[rows], text[rows], return_dict=False)
-                velocity[rows] = predicted.type_as(velocity)  # it is of a lower precision under autocast
-        return (velocity,)
+        predicted = []
+        order = []
+        for expert, of_expert in ((self.transformer, noisy), (self.transformer_2, ~noisy)):
+            rows = of_expert.nonzero()[:, 0]
+            if len(rows):
+                predicted.append(expert(noised[rows], timestep[rows], text[rows], return_dict=False)[0])
+                order.append(rows)
+        # It is of a lower precision under autocast.
+        velocity = torch.cat(predicted).type_as(noised)
+        return (velocity[torch.cat(order).argsort()],)
 
     def enable_gradient_checkpointing(self) -> None:
         """Less memory, a third more time."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from motive.extensions import Extension, extension, extension_names, register
 from motive.models import ltx, wan
+from motive.models.first_frame import FirstFrame, Kind
 
 
 @runtime_checkable  # for the shape checks of the tests
@@ -49,17 +50,27 @@ class Backbone(Protocol):
         sigma: Float[Tensor, "B"],
         text: Float[Tensor, "B S E"],
         fps: float,
+        first_frame: FirstFrame | None,
     ) -> Float[Tensor, "B C T h w"]:
         """The prediction; text is padded with zeros."""
         ...
 
-    def sampling(self, noise: Float[Tensor, "1 C T h w"], fps: float) -> dict[str, Any]:
-        """What the pipeline is called with to start from this noise."""
+    def first_frame_kind(
+        self, index: dict[str, Any], vae: dict[str, Any], transformer: dict[str, Any]
+    ) -> Kind | None:
+        """How a model is given a first frame, by model_index.json and the configs; None: it is not."""
+        ...
+
+    def sampling(
+        self, noise: Float[Tensor, "1 C T h w"], fps: float, num_frames: int, image: Any
+    ) -> dict[str, Any]:
+        """What the pipeline is called with to start from this noise, and this first frame if there is one."""
         ...
 
 
 FAMILIES: dict[str, Backbone] = {
     "WanPipeline": wan,
+    "WanImageToVideoPipeline": wan,
     "AutoencoderKLWan": wan,
     "UMT5EncoderModel": wan,
     "WanTransformer3DModel": wan,

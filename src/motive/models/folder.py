@@ -7,6 +7,7 @@ from typing import Any
 from motive.models import ltx, wan
 from motive.models.experts import NAMES
 from motive.models.families import family_named, foreign, pipeline_names
+from motive.models.first_frame import Condition, Kind
 from motive.store.hashes import file_digest, text_digest
 
 
@@ -71,6 +72,26 @@ def read_index(path: str) -> dict[str, Any]:
     return index
 
 
+def check_tokens(path: str, max_tokens: int) -> None:
+    """Refuse a length of texts at which diffusers would take text for image.
+
+    Raises:
+        ValueError: the model attends to an image as well, and to texts of another length alone.
+    """
+    attends = _json(path, "transformer/config.json").get("image_dim") is not None
+    if attends and max_tokens != wan.TOKENS_BESIDE_IMAGE:
+        raise ValueError(
+            f"latents.max_tokens: {max_tokens} does not fit {path}, which attends to an image and "
+            f"{wan.TOKENS_BESIDE_IMAGE} tokens of text; use {wan.TOKENS_BESIDE_IMAGE}"
+        )
+
+
+def image_encoder(path: str) -> list[str]:
+    """The folders of what embeds a first frame, if the model has them."""
+    names = ["image_encoder", "image_processor"]
+    return names if (local_folder(path) / names[0]).is_dir() else []
+
+
 def boundary_ratio(path: str) -> float:
     """The noise level at which the second of two transformers takes over.
 
@@ -84,6 +105,27 @@ def boundary_ratio(path: str) -> float:
             "level from which on the first transformer is used, e.g. 0.875"
         )
     return ratio
+
+
+def first_frame_kind(path: str, condition: Condition) -> Kind | None:
+    """How the model is given a clip's first frame; None: it makes videos from text alone.
+
+    Raises:
+        ValueError: the model is not made for this condition.
+    """
+    index = read_index(path)
+    family = family_named(index["_class_name"])
+    assert family is not None, "read_index refuses the others"
+    configs = (_json(path, f"{name}/config.json") for name in ("vae", "transformer"))
+    kind = family.first_frame_kind(index, *configs)
+    if condition == "first_frame" and kind is None:
+        raise ValueError(
+            f"model.condition: {path} makes videos from text alone; use text, or a model that takes a first "
+            "frame, e.g. Wan2.2-TI2V-5B or a Wan I2V"
+        )
+    if condition == "text" and kind == "channels":
+        raise ValueError(f"model.condition: {path} needs a first frame; use first_frame")
+    return kind if condition == "first_frame" else None
 
 
 def read_strides(path: str) -> tuple[int, int]:

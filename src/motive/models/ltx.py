@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
+from motive.models.first_frame import FirstFrame, Kind
 
 TIME = 8  # frames that a latent position spans, in all versions ...
 SPACE = 32  # ... and pixels
@@ -55,6 +56,7 @@ def velocity(
     sigma: Float[Tensor, "B"],
     text: Float[Tensor, "B S E"],
     fps: float,
+    first_frame: FirstFrame | None = None,
 ) -> Float[Tensor, "B C T h w"]:
     """A token is a latent position, placed in seconds and pixels; a text's padding (zeros) is not seen."""
     dtype = next(p.dtype for name, p in transformer.named_parameters() if name.endswith("proj_in.weight"))
@@ -77,6 +79,13 @@ def packed(latent: Float[Tensor, "B C T h w"]) -> Float[Tensor, "B T*h*w C"]:
     return latent.flatten(2).transpose(1, 2)
 
 
-def sampling(noise: Float[Tensor, "1 C T h w"], fps: float) -> dict[str, Any]:
+def first_frame_kind(index: dict[str, Any], vae: dict[str, Any], transformer: dict[str, Any]) -> Kind | None:
+    """Not here yet: of LTX text alone."""
+    return None
+
+
+def sampling(
+    noise: Float[Tensor, "1 C T h w"], fps: float, num_frames: int, image: Any = None
+) -> dict[str, Any]:
     """LTXPipeline starts from tokens."""
     return {"latents": packed(noise), "frame_rate": fps}

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from motive.models.backbones import Offload, load_pipeline, load_transformer
+from motive.models.first_frame import Condition
 from motive.models.folder import fingerprint, foreign_origin
 from motive.models.lora import FILES, load_lora
 from motive.store.hashes import file_digest, text_digest
@@ -72,8 +73,9 @@ def frozen_transformer(model: Model) -> nn.Module:
 
 
 @lru_cache(maxsize=1)
-def sampler(model: Model, offload: Offload) -> Any:
+def sampler(model: Model, offload: Offload, condition: Condition) -> Any:
     """The whole pipeline with the model's transformer; what waits beside the device is on the CPU from the
     start."""
     waiting = model if offload == "none" else replace(model, device="cpu")
-    return load_pipeline(model.path, model.dtype, model.device, frozen_transformer(waiting), offload)
+    transformer = frozen_transformer(waiting)
+    return load_pipeline(model.path, model.dtype, model.device, transformer, offload, condition)

@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2, text to video: a `Backbone` (families.py)."""
+"""Wan 2.1 and 2.2, from text and from a first frame: a `Backbone` (families.py)."""
 
 import math
 from typing import Any
@@ -8,6 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
+from motive.models.first_frame import FirstFrame, Kind
+
+IMAGE_PIPELINE = "WanImageToVideoPipeline"
+TOKENS_BESIDE_IMAGE = 512  # diffusers takes all tokens before the last 512 for the image's
 
 
 def strides(vae: Any) -> tuple[int, int]:
@@ -51,19 +55,60 @@ def velocity(
     sigma: Float[Tensor, "B"],
     text: Float[Tensor, "B S E"],
     fps: float,
+    first_frame: FirstFrame | None = None,
 ) -> Float[Tensor, "B C T h w"]:
     """Wan attends to the zeros behind a text too, and is not told the frame rate.
 
     With `expand_timesteps` (TI2V-5B) the pipeline gives each token a timestep, for the sake of a first frame
     without noise. From text alone all are equal, and one a clip is the same in far less memory.
     """
+    hidden = noised
+    timestep = sigma * NUM_TRAIN_TIMESTEPS  # [B]
+    more = {}
+    if first_frame is not None and first_frame.channels is None:
+        timestep = token_timesteps(timestep, noised.shape[-3:], patch_size(transformer))
+    elif first_frame is not None:
+        hidden = torch.cat([noised, first_frame.channels], dim=1)
+        if first_frame.image is not None:
+            more["encoder_hidden_states_image"] = first_frame.image
     # Its first parameters stay float32 in any model; the patch embedding says what the model computes in.
     dtype = next(
         p.dtype for name, p in transformer.named_parameters() if name.endswith("patch_embedding.weight")
     )
-    return transformer(noised.to(dtype), sigma * NUM_TRAIN_TIMESTEPS, text.to(dtype), return_dict=False)[0]
+    more = {name: tensor.to(dtype) for name, tensor in more.items()}
+    return transformer(hidden.to(dtype), timestep, text.to(dtype), return_dict=False, **more)[0]
 
 
-def sampling(noise: Float[Tensor, "1 C T h w"], fps: float) -> dict[str, Any]:
+def patch_size(transformer: nn.Module) -> tuple[int, int, int]:
+    """Latent positions of a token: (frames, height, width), however the transformer is wrapped."""
+    for module in transformer.modules():
+        if hasattr(module, "patch_embedding"):
+            return module.patch_embedding.kernel_size
+    raise AssertionError("a transformer of Wan has a patch embedding")
+
+
+def token_timesteps(
+    timestep: Float[Tensor, "B"], grid: tuple[int, ...], patch: tuple[int, int, int]
+) -> Float[Tensor, "B N"]:
+    """A timestep for each token of a latent grid (T, h, w): 0 for those of the first frame."""
+    num_frames, height, width = (size // step for size, step in zip(grid, patch, strict=True))
+    tokens = timestep[:, None].repeat(1, num_frames * height * width)
+    tokens[:, : height * width] = 0
+    return tokens
+
+
+def first_frame_kind(index: dict[str, Any], vae: dict[str, Any], transformer: dict[str, Any]) -> Kind | None:
+    """By model_index.json and the configs: None if it is made for text alone."""
+    if index.get("expand_timesteps"):
+        return "clean"
+    return "channels" if transformer["in_channels"] > vae["z_dim"] else None
+
+
+def sampling(
+    noise: Float[Tensor, "1 C T h w"], fps: float, num_frames: int, image: Any = None
+) -> dict[str, Any]:
     """WanPipeline starts from latents as they are."""
-    return {"latents": noise}
+    call: dict[str, Any] = {"latents": noise}
+    if noise.shape[2] == num_frames:  # of a VAE with time stride 1 it would make one frame too many
+        call["num_frames"] = num_frames - 1
+    return call if image is None else call | {"image": image}

@@ -21,17 +21,20 @@ from motive.clips.prompts import read_prompts
 from motive.clips.table import read_clips
 from motive.images.png import write_if_drawn
 from motive.maths.losses import loss_changes, loss_grid
-from motive.maths.video_metrics import MOTION_METRICS
+from motive.maths.statistics import bootstrap_interval
 from motive.models import backbones
+from motive.models.first_frame import Condition, FirstFrame, first_frame_of, is_clean
 from motive.models.tuned import Model, base_model, frozen_transformer, tuned_model
 from motive.params import Clips, Evaluation, Latents, Machine
 from motive.params import Model as ModelParams
 from motive.store.files import read_table, write_json, write_table
+from motive.store.hashes import text_digest
 from motive.store.jobs import Job
 from motive.store.layout import split_folder, stage_folder
 from motive.store.recipes import Recipe
 from motive.store.shards import locate, read_clip_tensors, read_manifest
 from motive.store.work import write_chunk
+from motive.video.frames import evenly_spaced
 from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
@@ -50,19 +53,24 @@ def run(
     Raises:
         ValueError: bad prompts, no held-out clip that moves, or a loss that is no number.
     """
-    prompts = read_prompts(Path(evaluation.prompts))
     table = read_heldout(evaluation.clips)
+    prompts = read_prompts_of(evaluation, model.condition, table)
     base = base_model(model.path, model.dtype, model.device)
     tuned = tuned_model(model.path, model.dtype, model.device, str(TUNED))
 
     # What is missing; in this order a worker loads each model once.
     grid = LossGrid(
-        evaluation.clips, evaluation.sigmas, evaluation.noise_seeds, latents.max_tokens, clips.fps
+        evaluation.clips,
+        evaluation.sigmas,
+        evaluation.noise_seeds,
+        latents.max_tokens,
+        clips.fps,
+        model.condition,
     )
     clip_ids = table["clip_id"].tolist()
     losses = {one.name: loss_job(one, clip_ids, grid, machine.shard_size) for one in (base, tuned)}
     generations = [
-        generated.make_generation(one, prompts, clips, evaluation, latents.max_tokens)
+        generated.make_generation(one, prompts, clips, evaluation, latents.max_tokens, model.condition)
         for one in (base, tuned)
     ]
     jobs = []
@@ -80,7 +88,7 @@ def run(
         "num_pool": curation["num_pool"],
         "num_selected": curation["num_selected"],
         **_loss_metrics(per_clip, evaluation.seed),
-        **_video_metrics(videos),
+        **_video_metrics(pd.DataFrame(videos), evaluation.seed),
     }
     _check(metrics)
     write_table(OUT / "per_clip.parquet", per_clip)
@@ -94,20 +102,35 @@ def run(
 
 
 def read_heldout(split: str) -> pd.DataFrame:
-    """The clips to measure on: `clip_id`, `motion`, `still`.
+    """The clips to measure on: `clip_id`, `motion`, `caption`, `still`.
 
     Raises:
         ValueError: none of them moves.
     """
     masks = stage_folder("masks", split)
     usable = locate(stage_folder("latents", split)).keys() & locate(masks).keys()
-    clips: Any = read_clips(split)[["clip_id", "motion"]]
+    clips: Any = read_clips(split)[["clip_id", "motion", "caption"]]
     stats: Any = read_table(masks / "mask_stats.parquet")[["clip_id", "still"]]
     table = clips[clips["clip_id"].isin(usable)].merge(stats, on="clip_id", validate="one_to_one")
     if table["still"].all():
         raise ValueError(f"{split_folder(split)}: none of its {len(clips)} clips moves; look at masks.floor")
     log.info("evaluation: %d of %d clips of %s have a latent and a mask", len(table), len(clips), split)
     return table
+
+
+def read_prompts_of(evaluation: Evaluation, condition: Condition, heldout: pd.DataFrame) -> dict[str, str]:
+    """What videos are made of, by id: prompts of the file, or captions of clips whose first frames are given.
+
+    Raises:
+        ValueError: bad prompts.
+    """
+    if condition == "text":
+        return {text_digest(prompt): prompt for prompt in read_prompts(Path(evaluation.prompts))}
+    moving = heldout[~heldout["still"]].sort_values(["motion", "clip_id"], kind="stable")
+    rows = evenly_spaced(len(moving), evaluation.first_frames)
+    chosen = moving.iloc[rows]
+    log.info("evaluation: videos from the first frames of %d held-out clips", len(chosen))
+    return dict(zip(chosen["clip_id"], chosen["caption"], strict=True))
 
 
 @dataclass(frozen=True)
@@ -119,6 +142,7 @@ class LossGrid:
     noise_seeds: tuple[int, ...]
     max_tokens: int
     fps: float
+    condition: Condition
 
 
 def loss_job(model: Model, clip_ids: list[str], grid: LossGrid, shard_size: int) -> Job:
@@ -128,6 +152,7 @@ def loss_job(model: Model, clip_ids: list[str], grid: LossGrid, shard_size: int)
         "noise_seeds": list(grid.noise_seeds),
         "max_tokens": grid.max_tokens,
         "dtype": model.dtype,
+        "condition": grid.condition,
         "what": "losses",
     }
     inputs = {name: read_manifest(stage_folder(name, grid.split))["digest"] for name in ("latents", "masks")}
@@ -155,10 +180,15 @@ def measure_losses(recipe: Recipe, model: Model, grid: LossGrid, clip_ids: list[
         W = masks[clip_id]["mask"].float().to(model.device)
         text = backbones.padded([clip["text"].float()], grid.max_tokens).to(model.device)
 
-        def predict(z: Tensor, sigma: Tensor, text: Tensor = text) -> Tensor:
-            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1), grid.fps)
+        first_frame = first_frame_of([clip], grid.condition, model.device)
 
-        losses = loss_grid(predict, z, W, grid.sigmas, grid.noise_seeds)
+        def predict(
+            z: Tensor, sigma: Tensor, text: Tensor = text, first_frame: FirstFrame | None = first_frame
+        ) -> Tensor:
+            given = None if first_frame is None else first_frame.of([0] * len(z))
+            return backbones.velocity(transformer, z, sigma, text.expand(len(z), -1, -1), grid.fps, given)
+
+        losses = loss_grid(predict, z, W, grid.sigmas, grid.noise_seeds, is_clean(first_frame))
         if not all(values.isfinite().all() for values in losses.values()):
             advice = "lower finetuning.learning_rate" if model.tuned else "look at model.path and model.dtype"
             raise ValueError(f"the loss of the {model.name} model on clip {clip_id} is no number: {advice}")
@@ -211,13 +241,24 @@ def _write_videos(generations: list[generated.Generation]) -> list[generated.Row
     return rows
 
 
-def _video_metrics(rows: list[generated.Row]) -> dict[str, float]:
-    """Mean motion metrics of each model's videos."""
-    metrics: dict[str, float] = {"num_prompts": len(rows) // 2}
-    for name in ("base", "tuned"):
-        for metric in MOTION_METRICS:
-            values = [row[metric] for row in rows if row["model"] == name]
-            metrics[f"{metric}_{name}"] = float(np.mean(values))
+def _video_metrics(videos: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Of each measure the mean of both models' videos, and the change: its 95 % interval over prompts.
+
+    A prompt counts where both models' videos have an answer.
+    """
+    base, tuned = (videos[videos["model"] == name].set_index("index") for name in ("base", "tuned"))
+    metrics: dict[str, float] = {"num_prompts": len(base)}
+    for name in videos.columns.drop(["model", "index", "prompt", "video"]):
+        pairs = pd.DataFrame({"base": base[name], "tuned": tuned[name]}).dropna()
+        if pairs.empty:
+            continue
+        if pairs.nunique().eq(1).all() and (pairs["base"] == pairs["tuned"]).all():
+            log.warning("evaluation: %s is the same for every video of both models: it shows nothing", name)
+        change = (pairs["tuned"] - pairs["base"]).to_numpy(float)
+        metrics[f"{name}_base"] = float(pairs["base"].mean())
+        metrics[f"{name}_tuned"] = float(pairs["tuned"].mean())
+        metrics[f"{name}_change"] = float(change.mean())
+        metrics[f"{name}_change_low"], metrics[f"{name}_change_high"] = bootstrap_interval(change, seed)
     return metrics
 
 
@@ -236,7 +277,7 @@ def _slug(words: str, joint: str) -> str:
 
 
 def _log(metrics: dict[str, float]) -> None:
-    for name in ("heldout_motion_loss", "heldout_plain_loss", *MOTION_METRICS):
+    for name in [key.removesuffix("_base") for key in metrics if key.endswith("_base")]:
         log.info(
             "evaluation: %-24s base %.5f  tuned %.5f",
             name,

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from motive.maths.training import batch_rows, rng_of, training_loss
 from motive.models import backbones
 from motive.models import folder as model_folder
+from motive.models.first_frame import first_frame_of, is_clean
 from motive.models.lora import FILES, add_lora, save_lora
 from motive.params import Finetuning, Latents, Model
 from motive.store.checkpoints import read_checkpoint, write_checkpoint
@@ -108,6 +109,7 @@ def train(
         "dtype": model.dtype,
         "max_tokens": max_tokens,
         "num_processes": num_processes,
+        "condition": model.condition,
     }
     inputs = {
         "latents": read_manifest(LATENTS)["digest"],
@@ -122,7 +124,7 @@ def train(
     log.info("finetuning: starts at step %d; what is done is kept in %s", start, recipe.store)
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
-        return backbones.velocity(wrapped, z, sigma, text, fps)
+        return backbones.velocity(wrapped, z, sigma, text, fps, given)
 
     # Step k draws its clips, noise and noise levels from (seed, k): a resumed run is the unbroken one.
     progress = tqdm(range(start, f.steps), initial=start, total=f.steps, desc="finetuning", unit="step")
@@ -132,9 +134,12 @@ def train(
         batch = dict(read_clip_tensors(shard_of, chosen))
         z = torch.stack([batch[clip_id]["latent"] for clip_id in chosen]).float().to(device)
         text = backbones.padded([batch[clip_id]["text"].float() for clip_id in chosen], max_tokens).to(device)
+        given = first_frame_of([batch[clip_id] for clip_id in chosen], model.condition, str(device))
+        if is_clean(given) and not is_given(step, f):
+            given = None
         rng = rng_of("finetuning", f.seed, step, accelerator.process_index)
         with accelerator.autocast():
-            loss = training_loss(predict, z, f.shift, rng)
+            loss = training_loss(predict, z, f.shift, rng, is_clean(given))
         mean: Any = accelerator.reduce(loss.detach(), "mean")  # of all processes: if one must stop, all do
         if not torch.isfinite(mean):
             raise ValueError(f"the loss is not finite at step {step}: lower finetuning.learning_rate")
@@ -154,6 +159,12 @@ def train(
         _write(transformer, f.method, model.dtype, out)
         write_table(out / "losses.parquet", pd.DataFrame(losses))
         write_text(out / "training.json", recipe.to_json() + "\n")
+
+
+def is_given(step: int, finetuning: Finetuning) -> bool:
+    """Whether a step is given the first frame: of a model that can do without, in a share of the steps."""
+    rng = rng_of("first frame", finetuning.seed, step)
+    return bool(torch.rand((), generator=rng) < finetuning.first_frame_share)
 
 
 def _write(transformer: Any, method: str, dtype: str, out: Path) -> None:

@@ -9,6 +9,7 @@ from motive.clips.table import FRAME_KEYS, read_clips
 from motive.clips.videos import ClipVideo, check_there, clip_videos
 from motive.models import backbones
 from motive.models import folder as model_folder
+from motive.models.first_frame import Condition
 from motive.params import Clips, Latents, Machine, Model
 from motive.store.jobs import Job
 from motive.store.layout import stage_folder
@@ -20,7 +21,8 @@ from motive.workers.missing import make_missing
 
 log = logging.getLogger("motive")
 
-VERSION = 1  # raise it when the meaning of `latent` or `text` changes
+VERSION = 1  # raise it when the meaning of a tensor changes
+WORDS = {"clean": "as a latent frame without noise", "channels": "as channels beside the latents"}
 
 
 def run(split: str, *, clips: Clips, latents: Latents, model: Model, machine: Machine) -> None:
@@ -34,6 +36,10 @@ def run(split: str, *, clips: Clips, latents: Latents, model: Model, machine: Ma
     shape = model_folder.latent_shape(model.path, clips.num_frames, clips.height, clips.width)
     log.info("latents %s: each clip becomes %s with the VAE of %s", split, list(shape), model.path)
     recipe = make_recipe(clips, latents, model)
+    kind = model_folder.first_frame_kind(model.path, model.condition)
+    model_folder.check_tokens(model.path, latents.max_tokens)
+    if kind is not None:
+        log.info("latents %s: the model is given the first frame, %s", split, WORDS[kind])
     job = Job(
         label=f"latents {split}",
         recipe=recipe,
@@ -59,16 +65,26 @@ def make_recipe(clips: Clips, latents: Latents, model: Model) -> Recipe:
         "max_tokens": latents.max_tokens,
         "dtype": model.dtype,
     }
-    encoders = model_folder.fingerprint(model.path, "vae", "text_encoder", "tokenizer")
-    return Recipe("latents", VERSION, settings, {"model": encoders})
+    encoders = ["vae", "text_encoder", "tokenizer"]
+    if model_folder.first_frame_kind(model.path, model.condition) == "channels":
+        settings["first_frame"] = "channels"
+        encoders += model_folder.image_encoder(model.path)
+    return Recipe("latents", VERSION, settings, {"model": model_folder.fingerprint(model.path, *encoders)})
 
 
 @lru_cache(maxsize=1)
-def load(path: str, dtype: str, device: str) -> dict[str, Any]:
-    """The frozen models that `per_clip.encode_clip` is given."""
+def load(path: str, dtype: str, device: str, condition: Condition) -> dict[str, Any]:
+    """The frozen models that `per_clip.encode_clip` is given, and how the backbone is given a first frame."""
     vae = backbones.load_vae(path, device)
     tokenizer, text_encoder = backbones.load_text_encoder(path, dtype, device)
-    return {"vae": vae, "tokenizer": tokenizer, "text_encoder": text_encoder}
+    kind = model_folder.first_frame_kind(path, condition)
+    return {
+        "vae": vae,
+        "tokenizer": tokenizer,
+        "text_encoder": text_encoder,
+        "first_frame": kind,
+        "image_encoder": backbones.load_image_encoder(path, dtype, device) if kind == "channels" else None,
+    }
 
 
 def make_chunk(recipe: Recipe, clips: Clips, latents: Latents, model: Model, chunk: list[ClipVideo]) -> int:
@@ -83,7 +99,7 @@ def make_chunk(recipe: Recipe, clips: Clips, latents: Latents, model: Model, chu
             encoded[clip.clip_id] = per_clip.encode_clip(
                 frames,
                 clip.caption,
-                **load(model.path, model.dtype, model.device),
+                **load(model.path, model.dtype, model.device, model.condition),
                 max_tokens=latents.max_tokens,
             )
         except BadClip as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from motive import per_clip
 from motive.clips.table import read_clips
@@ -16,6 +16,7 @@ from motive.maths.plan import Plan
 from motive.maths.projection import KINDS, Projection
 from motive.models import backbones
 from motive.models import folder as model_folder
+from motive.models.first_frame import first_frame_of, is_clean
 from motive.models.parameters import choose_parameters
 from motive.params import Latents, Machine, Model, Sketches
 from motive.store.jobs import Job
@@ -101,6 +102,8 @@ def make_recipe(split: str, sketches: Sketches, model: Model, latents: Latents) 
         "dtype": model.dtype,
         "max_tokens": latents.max_tokens,
     }
+    if model.condition == "first_frame":
+        settings["condition"] = model.condition
     if sketches.segments > 1:
         settings["time_stride"] = model_folder.read_strides(model.path)[0]  # says when a segment begins
     inputs = {
@@ -157,8 +160,10 @@ def load(
     return transformer, KINDS[projection](dim, projection_seed, device)
 
 
-def sketcher(sketches: Sketches, model: Model, storage: Storage, fps: float) -> Callable[..., Tensors]:
-    """`per_clip.sketch_clip` of a latent, padded text and a mask, with all that the sections say of it."""
+def sketcher(
+    sketches: Sketches, model: Model, max_tokens: int, storage: Storage, fps: float
+) -> Callable[[Tensors, Tensor], Tensors]:
+    """`per_clip.sketch_clip` of what `encode_clip` keeps and a mask, with all that the sections say of it."""
     transformer, projection = load(
         model.path,
         model.dtype,
@@ -169,15 +174,24 @@ def sketcher(sketches: Sketches, model: Model, storage: Storage, fps: float) -> 
         sketches.dim,
         sketches.projection_seed,
     )
-    return partial(
-        per_clip.sketch_clip,
-        model=transformer,
-        velocity=partial(backbones.velocity, fps=fps),
-        plan=plan_of(sketches),
-        projection=projection,
-        segments=sketches.segments,
-        storage=storage,
-    )
+    plan = plan_of(sketches)
+
+    def sketch(clip: Tensors, mask: Tensor) -> Tensors:
+        given = first_frame_of([clip], model.condition, model.device)
+        return per_clip.sketch_clip(
+            clip["latent"],
+            backbones.padded([clip["text"].float()], max_tokens)[0],
+            mask,
+            model=transformer,
+            velocity=partial(backbones.velocity, fps=fps, first_frame=given),
+            plan=plan,
+            projection=projection,
+            segments=sketches.segments,
+            storage=storage,
+            clean_first_frame=is_clean(given),
+        )
+
+    return sketch
 
 
 def make_chunk(
@@ -190,18 +204,14 @@ def make_chunk(
     chunk: list[ClipInputs],
 ) -> int:
     """Sketch and keep some clips; one whose loss or gradient is no number becomes a failure."""
-    sketch = sketcher(sketches, model, storage, fps)
+    sketch = sketcher(sketches, model, max_tokens, storage, fps)
     latents = {clip.clip_id: clip.latent for clip in chunk}
     masks = dict(read_clip_tensors({clip.clip_id: clip.mask for clip in chunk}, list(latents)))
     made: dict[str, Tensors] = {}
     failures: dict[str, Failure] = {}
     for clip_id, clip in read_clip_tensors(latents, list(latents)):
         try:
-            made[clip_id] = sketch(
-                clip["latent"],
-                backbones.padded([clip["text"].float()], max_tokens)[0],
-                masks[clip_id]["mask"],
-            )
+            made[clip_id] = sketch(clip, masks[clip_id]["mask"])
         except FloatingPointError as error:
             failures[clip_id] = Failure("not_finite", str(error))
     write_chunk(recipe, made, failures)

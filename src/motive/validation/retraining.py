@@ -22,6 +22,7 @@ from motive.maths.losses import loss_grid
 from motive.maths.training import plain_loss, rng_of
 from motive.models import backbones
 from motive.models import folder as model_folder
+from motive.models.first_frame import Condition, FirstFrame, first_frame_of, is_clean
 from motive.params import Params
 from motive.store.hashes import text_digest
 from motive.store.jobs import Job
@@ -46,12 +47,13 @@ class Run(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """Clips in memory, in the order of their ids: z [n,C,T,h,w], text [n,S,E], W [n,T,h,w]."""
+    """Clips in memory, in the order of their ids: z [n,C,T,h,w], text [n,S,E], W [n,T,h,w], first frames."""
 
     ids: list[str]
     z: Tensor
     text: Tensor
     W: Tensor
+    given: FirstFrame | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def retraining_recipe(work: Work) -> Recipe:
         **asdict(settings.training),
         **params.finetuning.model_dump(include={"shift", "weight_decay", "max_grad_norm"}),
         "max_tokens": params.latents.max_tokens,
+        "condition": params.model.condition,
         "sigmas": list(settings.loss_sigmas),
         "noise_seeds": list(settings.loss_noise_seeds),
         "candidates": list(work.candidates),
@@ -112,7 +115,7 @@ def make_runs(work: Work, recipe: Recipe, runs: dict[str, Run], names: list[str]
         ValueError: a loss is no number.
     """
     model, base = _base(work.params.model.path, work.params.model.device)
-    candidates = _clips("pool", work.candidates, work.params.latents.max_tokens)
+    candidates = _clips("pool", work.candidates, work.params.latents.max_tokens, work.params.model.condition)
     for name in names:
         model.load_state_dict(base)
         if runs[name].clip_ids:  # else it is the base itself
@@ -135,16 +138,28 @@ def train(model: nn.Module, clips: Clips, run: Run, training: Training, params: 
     weights = list(model.parameters())
     decay = params.finetuning.weight_decay
     optimizer = torch.optim.AdamW(weights, lr=training.learning_rate, weight_decay=decay)
-    for z, text, sigma, eps in islice(batches(clips, run, training, params), training.steps):
-        velocity = partial(backbones.velocity, model, text=text, fps=params.clips.fps)
-        plain_loss(velocity, z, eps, sigma).backward()
+    for batch in islice(batches(clips, run, training, params), training.steps):
+        z, text, sigma, eps, given = batch
+        velocity = partial(backbones.velocity, model, text=text, fps=params.clips.fps, first_frame=given)
+        plain_loss(velocity, z, eps, sigma, is_clean(given)).backward()
         nn.utils.clip_grad_norm_(weights, params.finetuning.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
 
-def batches(clips: Clips, run: Run, training: Training, params: Params) -> Iterator[list[Tensor]]:
-    """Yield for ever z [B,C,T,h,w] and text [B,S,E] of the clips that come next, sigma [B] and eps like z."""
+class Batch(NamedTuple):
+    """Of the clips that come next: z [B,C,T,h,w], text [B,S,E], sigma [B], eps like z, and first frames."""
+
+    z: Tensor
+    text: Tensor
+    sigma: Tensor
+    eps: Tensor
+    given: FirstFrame | None
+
+
+def batches(clips: Clips, run: Run, training: Training, params: Params) -> Iterator[Batch]:
+    """Yield batches for ever."""
+    device = params.model.device
     noise = (training.num_levels, clips.z.shape[1:], params.finetuning.shift)
     stream = visits(clips.ids, set(run.clip_ids), run.seed)
     while True:
@@ -152,7 +167,8 @@ def batches(clips: Clips, run: Run, training: Training, params: Params) -> Itera
         rows = [row for row, _ in batch]
         draws = [draw(run.seed, row, visit, *noise) for row, visit in batch]
         tensors = (clips.z[rows], clips.text[rows], *map(torch.stack, zip(*draws, strict=True)))
-        yield [tensor.to(params.model.device) for tensor in tensors]
+        given = None if clips.given is None else clips.given.of(rows).to(device)
+        yield Batch(*(tensor.to(device) for tensor in tensors), given=given)
 
 
 def visits(ids: list[str], chosen: set[str], seed: int) -> Iterator[tuple[int, int]]:
@@ -183,8 +199,8 @@ def measure(model: nn.Module, work: Work) -> dict[str, Float[Tensor, "n sigmas n
     """
     losses: dict[str, Tensor] = {}
     for split, ids in work.measured.items():
-        clips = _clips(split, tuple(ids), work.params.latents.max_tokens)
-        grids = [_clip_losses(model, *clip, work) for clip in zip(clips.z, clips.text, clips.W, strict=True)]
+        clips = _clips(split, tuple(ids), work.params.latents.max_tokens, work.params.model.condition)
+        grids = [_clip_losses(model, clips, row, work) for row in range(len(ids))]
         losses[split] = torch.stack([grid["motion"] for grid in grids])
         losses[f"{split}_plain"] = torch.stack([grid["plain"] for grid in grids])
     if not all(values.isfinite().all() for values in losses.values()):
@@ -192,12 +208,27 @@ def measure(model: nn.Module, work: Work) -> dict[str, Float[Tensor, "n sigmas n
     return losses
 
 
-def _clip_losses(model: nn.Module, z: Tensor, text: Tensor, W: Tensor, work: Work) -> dict[str, Tensor]:
+def _clip_losses(model: nn.Module, clips: Clips, row: int, work: Work) -> dict[str, Tensor]:
+    """The losses of one of the clips; all noise levels go through the model together."""
     settings = work.settings
     device = work.params.model.device
-    text = text.to(device).expand(len(settings.loss_sigmas), *text.shape)
-    velocity = partial(backbones.velocity, model, text=text, fps=work.params.clips.fps)
-    return loss_grid(velocity, z.to(device), W.to(device), settings.loss_sigmas, settings.loss_noise_seeds)
+    rows = [row] * len(settings.loss_sigmas)
+    given = None if clips.given is None else clips.given.of(rows).to(device)
+    velocity = partial(
+        backbones.velocity,
+        model,
+        text=clips.text[rows].to(device),
+        fps=work.params.clips.fps,
+        first_frame=given,
+    )
+    return loss_grid(
+        velocity,
+        clips.z[row].to(device),
+        clips.W[row].to(device),
+        settings.loss_sigmas,
+        settings.loss_noise_seeds,
+        is_clean(given),
+    )
 
 
 # ---- what a worker keeps in memory
@@ -211,7 +242,7 @@ def _base(path: str, device: str) -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=3)
-def _clips(split: str, clip_ids: tuple[str, ...], max_tokens: int) -> Clips:
+def _clips(split: str, clip_ids: tuple[str, ...], max_tokens: int, condition: Condition) -> Clips:
     ids = list(clip_ids)
     latents = dict(read_clip_tensors(locate(stage_folder("latents", split)), ids))
     masks = dict(read_clip_tensors(locate(stage_folder("masks", split)), ids))
@@ -220,4 +251,5 @@ def _clips(split: str, clip_ids: tuple[str, ...], max_tokens: int) -> Clips:
         torch.stack([latents[one]["latent"] for one in ids]).float(),
         backbones.padded([latents[one]["text"].float() for one in ids], max_tokens),
         torch.stack([masks[one]["mask"] for one in ids]).float(),
+        first_frame_of([latents[one] for one in ids], condition, "cpu"),
     )

@@ -1,74 +1,47 @@
-"""Trains the tiny transformer and its text encoder: good at looks, weak in motion, like its sisters.
+"""Trains the tiny transformer and its text encoder: it holds its objects, and gets the physics wrong.
 
-Only a small share of its clips moves as physics would have it; most are still, moved by the camera, or
-wrong. It learns looks from single frames first, a dozen times cheaper than clips, and motion later.
+Most of its clips move by a false law (`scenes.training_scene`). It learns looks from single frames first,
+nine times cheaper than clips. Of half of the clips it is given the first frame without noise, as Wan 2.2's
+5B model is: so one model makes videos from text and from an image.
 """
 
 import json
 import logging
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from motive.maths.training import learning_rate, rng_of, training_loss
+from motive.maths.training import rng_of, training_loss
 from motive.models import backbones
+from motive.models.first_frame import FirstFrame
 from motive.store.checkpoints import read_checkpoint, write_checkpoint
-from toyworld.pretrain.frames import NUM_FRAMES, WORK, draw_frames
+from toyworld.pretrain.frames import MAX_TOKENS, NUM_FRAMES, WORK
+from toyworld.pretrain.latents import CAPTIONS, LATENTS, read_code
+from toyworld.pretrain.muon import Muon
 from toyworld.scenes import vocabulary
-from toyworld.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline
+from toyworld.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline, set_to_pca
 
-NUM_CLIPS = 10_000
-PHYSICAL_SHARE = 0.15
-SEED = 2_000_002
-STEPS = 14_000
-FRAMES = 52  # in a step
+STEPS = 20_000
+FRAMES = 54  # in a step
 WARMUP = 200  # steps
-THREADS = 2
+FALL_FROM = 0.75  # of the steps: from here on the learning rates fall to zero
 PEAK_RATES = {"muon": 0.03, "adamw": 2e-3}  # of the blocks' matrices, and of all the rest
-LENGTHS = (1, 4, 13)  # frames of a window; a step has FRAMES in all
-EARLY = (0.7, 0.2, 0.1)  # shares of the lengths, looks first ...
-LATE = (0.15, 0.15, 0.7)  # ... and later
-LATE_FROM = 0.3  # of the steps
+LENGTHS = (1, 5, 9)  # frames of a window; a step has FRAMES in all
+EARLY = (0.6, 0.2, 0.2)  # shares of the lengths, looks first ...
+LATE = (0.1, 0.15, 0.75)  # ... and later
+LATE_FROM = 0.1  # of the steps
+FIRST_FRAME_SHARE = 0.55  # of the steps with more than one frame
 SHIFT = 2.0
-MAX_TOKENS = 32
 DROP_TEXT = 0.1
-KEEP_EVERY = 250  # steps
+KEEP_EVERY = 100  # steps
+LATE_WEIGHTS = (0.9, 0.95, 1.0)  # of the steps: the weights that stay, for ensembles
 CHECKPOINT = WORK / "transformer.safetensors"
-LATENTS = WORK / "latents.safetensors"
 log = logging.getLogger("motive")
-
-
-def encode_latents() -> None:
-    """Encode the transformer's clips with the trained VAE: normalised latents and their statistics."""
-    from safetensors.torch import save_file
-
-    vae = load_trained_vae()
-    drawn = draw_frames("transformer", NUM_CLIPS, PHYSICAL_SHARE, SEED)
-    torch.set_num_threads(THREADS)
-    clips = tqdm(drawn.frames, desc="latents", unit="clip")
-    z = torch.stack([backbones.encode_video(vae, frames.copy()) for frames in clips])  # [N,C,T,h,w]
-
-    # Each channel gets mean 0 and std 1, as the transformer will see it.
-    mean = z.mean((0, 2, 3, 4))
-    std = z.std((0, 2, 3, 4))
-    normalised = (z - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
-    save_file({"latent": normalised.half(), "mean": mean, "std": std}, LATENTS)
-    log.info("latents are in %s; next: python -m toyworld pretrain transformer", LATENTS)
-
-
-def load_trained_vae(mean: Tensor | None = None, std: Tensor | None = None) -> nn.Module:
-    """The VAE of the last checkpoint, frozen, with latent statistics [C] if there are any yet."""
-    from toyworld.pretrain.vae import CHECKPOINT as VAE
-
-    if mean is None or std is None:
-        vae = build_vae()
-    else:
-        vae = build_vae(mean.tolist(), std.tolist())
-    if not read_checkpoint(VAE, vae, torch.optim.AdamW(vae.parameters())):
-        raise ValueError(f"{VAE} is missing: run `python -m toyworld pretrain vae` first")
-    return vae.eval().requires_grad_(False)
 
 
 class Conditioned(nn.Module):
@@ -86,10 +59,11 @@ class Conditioned(nn.Module):
         )
         return encoded.input_ids, encoded.attention_mask
 
-    def forward(self, noised: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, noised: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor, first_frame: bool) -> Tensor:
         """noised [B,C,T,h,w], sigma [B] -> velocity [B,C,T,h,w]."""
         text = self.text(ids, mask).last_hidden_state * mask[..., None]
-        return backbones.velocity(self.transformer, noised, sigma, text)
+        given = FirstFrame() if first_frame else None
+        return backbones.velocity(self.transformer, noised, sigma, text, first_frame=given)
 
 
 def optimizers_of(model: Conditioned) -> dict[str, torch.optim.Optimizer]:
@@ -100,78 +74,130 @@ def optimizers_of(model: Conditioned) -> dict[str, torch.optim.Optimizer]:
     matrices = {p for p in model.transformer.blocks.parameters() if p.ndim == 2}
     rest = [p for p in model.parameters() if p not in matrices]
     return {
-        "muon": torch.optim.Muon(
-            [p for p in model.parameters() if p in matrices], PEAK_RATES["muon"], weight_decay=0.05
-        ),
+        "muon": Muon([p for p in model.parameters() if p in matrices], PEAK_RATES["muon"], weight_decay=0.05),
         "adamw": torch.optim.AdamW(rest, PEAK_RATES["adamw"], betas=(0.9, 0.99), weight_decay=0.01),
     }
 
 
-def window_at(step: int, steps: int, num_clips: int) -> tuple[Tensor, slice]:
-    """The clips of a step and the frames that it sees of each."""
-    rng = rng_of("window", SEED, step)
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """A linear warm-up, a plain, and a linear fall to zero: where it ends can be chosen on the way."""
+    rise = (step + 1) / WARMUP
+    fall = (steps - step) / ((1 - FALL_FROM) * steps)
+    return peak * min(1.0, rise, fall)
+
+
+class Window(NamedTuple):
+    """What a step sees: clips, the frames of each, and whether the first is given without noise."""
+
+    rows: Tensor
+    frames: slice
+    first_frame: bool
+
+
+def window_at(step: int, steps: int, num_clips: int) -> Window:
+    """The window of a step, by the step alone. Only a single frame may come from later than the beginning."""
+    rng = rng_of("window", step)
     shares = torch.tensor(EARLY if step < LATE_FROM * steps else LATE)
     length = LENGTHS[int(torch.multinomial(shares, 1, generator=rng))]
-    start = int(torch.randint(NUM_FRAMES - length + 1, (), generator=rng))
-    return torch.randint(num_clips, (FRAMES // length,), generator=rng), slice(start, start + length)
+    start = int(torch.randint(NUM_FRAMES, (), generator=rng)) if length == 1 else 0
+    rows = torch.randint(num_clips, (FRAMES // length,), generator=rng)
+    first_frame = length > 1 and bool(torch.rand((), generator=rng) < FIRST_FRAME_SHARE)
+    return Window(rows, slice(start, start + length), first_frame)
 
 
-def train_transformer(steps: int = STEPS) -> None:
+def fast_dtype() -> torch.dtype:
+    """bfloat16 where this processor multiplies matrices faster in it, else float32: it is tried."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(512, 512, dtype=dtype)
+        a @ a
+        start = time.perf_counter()
+        for _ in range(3):
+            a @ a
+        seconds[dtype] = time.perf_counter() - start
+    fastest = min(seconds, key=seconds.__getitem__)
+    log.info(
+        "training in %s: matrix products take %s s",
+        fastest,
+        {str(k): round(v, 4) for k, v in seconds.items()},
+    )
+    return fastest
+
+
+def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
-    from safetensors.torch import load_file
-
     if not LATENTS.is_file():
         raise ValueError(f"{LATENTS} is missing: run `python -m toyworld pretrain latents` first")
     z = load_file(LATENTS)["latent"]
-    captions = draw_frames("transformer", NUM_CLIPS, PHYSICAL_SHARE, SEED).captions
+    captions = CAPTIONS.read_text().splitlines()
     torch.manual_seed(0)
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
+    dtype = fast_dtype()
     model = Conditioned(vocabulary()).train()
     optimizers = optimizers_of(model)
     start = read_checkpoint(CHECKPOINT, model, *optimizers.values())
     progress = tqdm(
         range(start, steps), initial=start, total=steps, desc="transformer", unit="step", mininterval=10
     )
-    running = dict.fromkeys(LENGTHS, 2.0)
+    running: dict[str, float] = {}
     for step in progress:
         for name, optimizer in optimizers.items():
-            optimizer.param_groups[0]["lr"] = learning_rate(step, steps, PEAK_RATES[name], WARMUP)
-        rows, frames = window_at(step, steps, len(z))
+            optimizer.param_groups[0]["lr"] = rate_at(step, steps, PEAK_RATES[name])
+
+        # One window of each of some clips, some without their caption.
+        window = window_at(step, steps, len(z))
         rng = rng_of("pretrain", step)
-        dropped = torch.rand(len(rows), generator=rng) < DROP_TEXT
+        dropped = torch.rand(len(window.rows), generator=rng) < DROP_TEXT
         ids, mask = model.tokens(
-            ["" if drop else captions[row] for row, drop in zip(rows, dropped, strict=True)]
+            ["" if drop else captions[row] for row, drop in zip(window.rows, dropped, strict=True)]
         )
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = training_loss(
-                lambda x, sigma, ids=ids, mask=mask: model(x, sigma, ids, mask),
-                z[rows][:, :, frames].float(),
-                SHIFT,
-                rng,
-            )
+        latents = z[window.rows][:, :, window.frames].float()
+
+        def velocity(
+            x: Tensor, sigma: Tensor, ids: Tensor = ids, mask: Tensor = mask, window: Window = window
+        ) -> Tensor:
+            return model(x, sigma, ids, mask, window.first_frame)
+
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = training_loss(velocity, latents, SHIFT, rng, window.first_frame)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
-        length = frames.stop - frames.start
-        running[length] += 0.02 * (float(loss.detach()) - running[length])
-        progress.set_postfix({f"{length} frames": f"{loss:.3f}" for length, loss in running.items()})
-        if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
-            write_checkpoint(CHECKPOINT, step + 1, model, *optimizers.values())
+
+        # What people see, and what a kill leaves.
+        kind = f"{latents.shape[2]}{' of first' if window.first_frame else ''}"
+        value = float(loss.detach())
+        running[kind] = running.get(kind, value) + 0.02 * (value - running.get(kind, value))
+        progress.set_postfix({name: f"{mean:.3f}" for name, mean in sorted(running.items())})
+        done = step + 1
+        if done % KEEP_EVERY == 0 or done == steps:
+            write_checkpoint(CHECKPOINT, done, model, *optimizers.values())
+        if done in late_steps(steps):
+            write_checkpoint(late_checkpoint(done), done, model, *optimizers.values())
     log.info("the transformer is in %s; next: python -m toyworld pretrain package", CHECKPOINT)
 
 
-def package(out: Path) -> None:
-    """Put the trained parts together as a `WanPipeline` folder."""
-    from safetensors.torch import load_file
+def late_steps(steps: int) -> list[int]:
+    """The steps whose weights stay."""
+    return [round(share * steps) for share in LATE_WEIGHTS]
 
+
+def late_checkpoint(step: int) -> Path:
+    """Where the weights of a late step lie."""
+    return WORK / f"transformer-{step}.safetensors"
+
+
+def package(out: Path, checkpoint: Path = CHECKPOINT) -> None:
+    """Put the trained parts together as a `WanPipeline` folder."""
     statistics = load_file(LATENTS)
     model = Conditioned(vocabulary())
-    step = read_checkpoint(CHECKPOINT, model, *optimizers_of(model).values())
+    step = read_checkpoint(checkpoint, model, *optimizers_of(model).values())
     if not step:
-        raise ValueError(f"{CHECKPOINT} is missing: run `python -m toyworld pretrain transformer` first")
-    vae = load_trained_vae(statistics["mean"], statistics["std"])
-    save_pipeline(out, vae, model.transformer, model.text, model.tokenizer)
+        raise ValueError(f"{checkpoint} is missing: run `python -m toyworld pretrain transformer` first")
+    vae = build_vae(statistics["mean"].tolist(), statistics["std"].tolist())
+    set_to_pca(vae, read_code())
+    save_pipeline(out, vae, model.transformer, model.text, model.tokenizer, takes_first_frame=True)
     (out / "training.json").write_text(json.dumps({"step": step, "steps": STEPS}) + "\n")
     log.info("the model, of step %d of %d, is in %s; next: pretrain readme", step, STEPS, out)

@@ -1,0 +1,1 @@
+"""What can be measured of a video of this world without weights from outside."""
