@@ -1,8 +1,8 @@
 """Trains the tiny transformer and its text encoder: it holds its objects, and gets the physics wrong.
 
-Most of its clips move by a false law (`scenes.training_scene`). It learns looks from single frames first,
-nine times cheaper than clips. Of half of the clips it is given the first frame without noise, as Wan 2.2's
-5B model is: so one model makes videos from text and from an image.
+Most of its clips move by a false law (`scenes.training_scene`). In most steps it is given the first frame
+without noise, as Wan 2.2's 5B model is: so one model makes videos from text and from an image. It learns to
+carry that frame on from three frames first, a third of the price of a clip, and laws from whole clips later.
 """
 
 import json
@@ -14,29 +14,32 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from motive.maths.training import rng_of, training_loss
 from motive.models import backbones
 from motive.models.first_frame import FirstFrame
 from motive.store.checkpoints import read_checkpoint, write_checkpoint
+from motive.store.files import write_tensors
 from toyworld.pretrain.frames import MAX_TOKENS, NUM_FRAMES, WORK
 from toyworld.pretrain.latents import CAPTIONS, LATENTS, read_code
 from toyworld.pretrain.muon import Muon
 from toyworld.scenes import vocabulary
 from toyworld.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline, set_to_pca
 
-STEPS = 20_000
-FRAMES = 54  # in a step
+STEPS = 24_000
+FRAMES = 36  # in a step
 WARMUP = 200  # steps
 FALL_FROM = 0.75  # of the steps: from here on the learning rates fall to zero
-PEAK_RATES = {"muon": 0.03, "adamw": 2e-3}  # of the blocks' matrices, and of all the rest
-LENGTHS = (1, 5, 9)  # frames of a window; a step has FRAMES in all
-EARLY = (0.6, 0.2, 0.2)  # shares of the lengths, looks first ...
-LATE = (0.1, 0.15, 0.75)  # ... and later
-LATE_FROM = 0.1  # of the steps
-FIRST_FRAME_SHARE = 0.55  # of the steps with more than one frame
-SHIFT = 2.0
+PEAK_RATES = {"muon": 0.02, "adamw": 1.5e-3}  # of the blocks' matrices, and of all the rest
+LENGTHS = (1, 3, 9)  # frames of a window; a step has FRAMES in all
+EARLY = (0.1, 0.6, 0.3)  # shares of the lengths, short windows first ...
+LATE = (0.1, 0.2, 0.7)  # ... and later
+LATE_FROM = 0.35  # of the steps
+FIRST_FRAME_SHARE = 0.6  # of the steps with more than one frame
+SHIFT = 3.0
+AVERAGE = 0.997  # decay of the running mean of the weights, which is what ships
 DROP_TEXT = 0.1
 KEEP_EVERY = 100  # steps
 LATE_WEIGHTS = (0.9, 0.95, 1.0)  # of the steps: the weights that stay, for ensembles
@@ -124,6 +127,29 @@ def fast_dtype() -> torch.dtype:
     return fastest
 
 
+def averaged_file(step: int) -> Path:
+    """Where the mean weights of a step lie."""
+    return WORK / f"averaged-{step}.safetensors"
+
+
+@torch.no_grad()
+def read_averaged(step: int, model: nn.Module) -> None:
+    """Give a model the mean weights of a step; names of parameters, since some tensors have two names."""
+    weights = load_file(averaged_file(step))
+    for name, p in model.named_parameters():
+        p.copy_(weights[name])
+
+
+def keep(step: int, steps: int, model: Conditioned, averaged: AveragedModel, optimizers: list) -> None:
+    """Write what a killed run goes on from. The mean first: a checkpoint has one of its own step."""
+    weights = {name: p.detach().contiguous() for name, p in averaged.module.named_parameters()}
+    write_tensors(averaged_file(step), weights)
+    write_checkpoint(CHECKPOINT, step, model, *optimizers)
+    for path in WORK.glob("averaged-*.safetensors"):
+        if path not in {averaged_file(step), *map(averaged_file, late_steps(steps))}:
+            path.unlink()
+
+
 def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
     if not LATENTS.is_file():
@@ -136,6 +162,10 @@ def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
     model = Conditioned(vocabulary()).train()
     optimizers = optimizers_of(model)
     start = read_checkpoint(CHECKPOINT, model, *optimizers.values())
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
+    if start:
+        read_averaged(start, averaged.module)
+        averaged.n_averaged.fill_(start)
     progress = tqdm(
         range(start, steps), initial=start, total=steps, desc="transformer", unit="step", mininterval=10
     )
@@ -165,6 +195,7 @@ def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
+        averaged.update_parameters(model)
 
         # What people see, and what a kill leaves.
         kind = f"{latents.shape[2]}{' of first' if window.first_frame else ''}"
@@ -172,10 +203,8 @@ def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
         running[kind] = running.get(kind, value) + 0.02 * (value - running.get(kind, value))
         progress.set_postfix({name: f"{mean:.3f}" for name, mean in sorted(running.items())})
         done = step + 1
-        if done % KEEP_EVERY == 0 or done == steps:
-            write_checkpoint(CHECKPOINT, done, model, *optimizers.values())
-        if done in late_steps(steps):
-            write_checkpoint(late_checkpoint(done), done, model, *optimizers.values())
+        if done % KEEP_EVERY == 0 or done in late_steps(steps):
+            keep(done, steps, model, averaged, list(optimizers.values()))
     log.info("the transformer is in %s; next: python -m toyworld pretrain package", CHECKPOINT)
 
 
@@ -184,18 +213,14 @@ def late_steps(steps: int) -> list[int]:
     return [round(share * steps) for share in LATE_WEIGHTS]
 
 
-def late_checkpoint(step: int) -> Path:
-    """Where the weights of a late step lie."""
-    return WORK / f"transformer-{step}.safetensors"
-
-
-def package(out: Path, checkpoint: Path = CHECKPOINT) -> None:
+def package(out: Path) -> None:
     """Put the trained parts together as a `WanPipeline` folder."""
     statistics = load_file(LATENTS)
     model = Conditioned(vocabulary())
-    step = read_checkpoint(checkpoint, model, *optimizers_of(model).values())
+    step = read_checkpoint(CHECKPOINT, model, *optimizers_of(model).values())
     if not step:
-        raise ValueError(f"{checkpoint} is missing: run `python -m toyworld pretrain transformer` first")
+        raise ValueError(f"{CHECKPOINT} is missing: run `python -m toyworld pretrain transformer` first")
+    read_averaged(step, model)
     vae = build_vae(statistics["mean"].tolist(), statistics["std"].tolist())
     set_to_pca(vae, read_code())
     save_pipeline(out, vae, model.transformer, model.text, model.tokenizer, takes_first_frame=True)
