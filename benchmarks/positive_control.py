@@ -140,14 +140,9 @@ def measured(model: Model, params: Params) -> Outcome:
     """What a model makes of the held-out clips."""
     table = evaluation.read_heldout("heldout")
     e = params.evaluation
-    grid = evaluation.LossGrid(
-        "heldout",
-        e.sigmas,
-        e.noise_seeds,
-        params.latents.max_tokens,
-        params.clips.fps,
-        params.model.condition,
-    )
+    max_tokens = params.latents.max_tokens
+    condition = params.model.condition
+    grid = evaluation.LossGrid("heldout", e.sigmas, e.noise_seeds, max_tokens, params.clips.fps, condition)
     clip_ids = table["clip_id"].to_numpy()[~table["still"].to_numpy(bool)].tolist()
     losses = evaluation.loss_job(model, clip_ids, grid, params.machine.shard_size)
     prompts = evaluation.read_prompts_of(e, condition, table)

@@ -24,8 +24,13 @@ def write_project(folder: Path, num_pool: int, num_heldout: int) -> None:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    size = {"num_pool": num_pool, "num_queries_per_motion": 1, "num_heldout": num_heldout}
-    write_world(folder / "data/world", **size, size=(32, 32))
+    write_world(
+        folder / "data/world",
+        num_pool=num_pool,
+        num_queries_per_motion=1,
+        num_heldout=num_heldout,
+        size=(32, 32),
+    )
     (folder / "data/prompts.txt").write_text("a red ball rolls\na blue box falls\n")
     write_pipeline(folder / "model")
     write_params()

@@ -224,9 +224,9 @@ def gaining_energy(rng: np.random.Generator, law: Law) -> Law:
     """A bounce from low above the ground that rises higher than it fell."""
     x, _ = law.keywords["start"]
     drop = float(rng.uniform(11, 15))
-    return partial(
-        law,
-        start=(x, law.keywords["ground"] - drop),
-        velocity=(law.keywords["velocity"][0], 0.0),
-        restitution=float(rng.uniform(1.3, 1.45)),
-    )
+    changed = {
+        "start": (x, law.keywords["ground"] - drop),
+        "velocity": (law.keywords["velocity"][0], 0.0),
+        "restitution": float(rng.uniform(1.3, 1.45)),
+    }
+    return partial(motions.bounce, **law.keywords | changed)

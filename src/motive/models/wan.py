@@ -65,12 +65,13 @@ def velocity(
     hidden = noised
     timestep = sigma * NUM_TRAIN_TIMESTEPS  # [B]
     more = {}
-    if first_frame is not None and first_frame.channels is None:
-        timestep = token_timesteps(timestep, noised.shape[-3:], patch_size(transformer))
+    channels, image = first_frame or FirstFrame()
+    if channels is not None:
+        hidden = torch.cat([noised, channels], dim=1)
     elif first_frame is not None:
-        hidden = torch.cat([noised, first_frame.channels], dim=1)
-        if first_frame.image is not None:
-            more["encoder_hidden_states_image"] = first_frame.image
+        timestep = token_timesteps(timestep, noised.shape[-3:], patch_size(transformer))
+    if image is not None:
+        more["encoder_hidden_states_image"] = image
     # Its first parameters stay float32 in any model; the patch embedding says what the model computes in.
     dtype = next(
         p.dtype for name, p in transformer.named_parameters() if name.endswith("patch_embedding.weight")
@@ -81,10 +82,8 @@ def velocity(
 
 def patch_size(transformer: nn.Module) -> tuple[int, int, int]:
     """Latent positions of a token: (frames, height, width), however the transformer is wrapped."""
-    for module in transformer.modules():
-        if hasattr(module, "patch_embedding"):
-            return module.patch_embedding.kernel_size
-    raise AssertionError("a transformer of Wan has a patch embedding")
+    modules: Any = transformer.modules()
+    return next(module.config.patch_size for module in modules if hasattr(module, "patch_embedding"))
 
 
 def token_timesteps(

@@ -88,7 +88,7 @@ def run(
         "num_pool": curation["num_pool"],
         "num_selected": curation["num_selected"],
         **_loss_metrics(per_clip, evaluation.seed),
-        **_video_metrics(pd.DataFrame(videos), evaluation.seed),
+        **_video_metrics(videos, evaluation.seed),
     }
     _check(metrics)
     write_table(OUT / "per_clip.parquet", per_clip)
@@ -126,7 +126,8 @@ def read_prompts_of(evaluation: Evaluation, condition: Condition, heldout: pd.Da
     """
     if condition == "text":
         return {text_digest(prompt): prompt for prompt in read_prompts(Path(evaluation.prompts))}
-    moving = heldout[~heldout["still"]].sort_values(["motion", "clip_id"], kind="stable")
+    moving: Any = heldout[~heldout["still"]]
+    moving = moving.sort_values(["motion", "clip_id"], kind="stable")
     rows = evenly_spaced(len(moving), evaluation.first_frames)
     chosen = moving.iloc[rows]
     log.info("evaluation: videos from the first frames of %d held-out clips", len(chosen))
@@ -241,24 +242,29 @@ def _write_videos(generations: list[generated.Generation]) -> list[generated.Row
     return rows
 
 
-def _video_metrics(videos: pd.DataFrame, seed: int) -> dict[str, float]:
+def _video_metrics(rows: list[generated.Row], seed: int) -> dict[str, float]:
     """Of each measure the mean of both models' videos, and the change: its 95 % interval over prompts.
 
     A prompt counts where both models' videos have an answer.
     """
-    base, tuned = (videos[videos["model"] == name].set_index("index") for name in ("base", "tuned"))
-    metrics: dict[str, float] = {"num_prompts": len(base)}
-    for name in videos.columns.drop(["model", "index", "prompt", "video"]):
-        pairs = pd.DataFrame({"base": base[name], "tuned": tuned[name]}).dropna()
-        if pairs.empty:
+    metrics: dict[str, float] = {"num_prompts": len(rows) // 2}
+    for name in [key for key in rows[0] if key not in ("model", "index", "prompt", "video")]:
+        values = {model: [row[name] for row in rows if row["model"] == model] for model in ("base", "tuned")}
+        pairs = np.array([values["base"], values["tuned"]], float)  # [2, prompts]
+        pairs = pairs[:, np.isfinite(pairs).all(0)]
+        if not pairs.size:
             continue
-        if pairs.nunique().eq(1).all() and (pairs["base"] == pairs["tuned"]).all():
-            log.warning("evaluation: %s is the same for every video of both models: it shows nothing", name)
-        change = (pairs["tuned"] - pairs["base"]).to_numpy(float)
-        metrics[f"{name}_base"] = float(pairs["base"].mean())
-        metrics[f"{name}_tuned"] = float(pairs["tuned"].mean())
-        metrics[f"{name}_change"] = float(change.mean())
-        metrics[f"{name}_change_low"], metrics[f"{name}_change_high"] = bootstrap_interval(change, seed)
+        if (pairs == pairs[0, 0]).all():
+            log.warning("evaluation: %s is %g for every video of both models", name, pairs[0, 0])
+        base, tuned = pairs
+        low, high = bootstrap_interval(tuned - base, seed)
+        metrics |= {
+            f"{name}_base": float(base.mean()),
+            f"{name}_tuned": float(tuned.mean()),
+            f"{name}_change": float((tuned - base).mean()),
+            f"{name}_change_low": low,
+            f"{name}_change_high": high,
+        }
     return metrics
 
 

@@ -50,6 +50,7 @@ class Muon(torch.optim.Optimizer):
         momentum = group["momentum"]
         looked_ahead = []
         for p in matrices:
+            assert p.grad is not None
             buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
             buffer.lerp_(p.grad, 1 - momentum)
             looked_ahead.append(p.grad.lerp(buffer, momentum))
