@@ -83,7 +83,8 @@ def velocity(
 def patch_size(transformer: nn.Module) -> tuple[int, int, int]:
     """Latent positions of a token: (frames, height, width), however the transformer is wrapped."""
     modules: Any = transformer.modules()
-    return next(module.config.patch_size for module in modules if hasattr(module, "patch_embedding"))
+    frames, height, width = next(m.config.patch_size for m in modules if hasattr(m, "patch_embedding"))
+    return frames, height, width
 
 
 def token_timesteps(
