@@ -16,6 +16,8 @@ from toyworld.measures.objects import appearance, find_object
 from toyworld.measures.videos import measure_video as measure_toy_video
 from toyworld.scenes import BASE_LAWS
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 9
 FPS = 8.0
 
@@ -128,7 +130,6 @@ def test_gravity_is_read_off_a_fall():
 # ---- the judge
 
 
-@pytest.mark.slow
 def test_the_judge_tells_true_from_false_and_does_not_look_at_looks():
     judge = load_judge()
     scores: dict[bool, list[float]] = {True: [], False: []}

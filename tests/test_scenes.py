@@ -21,6 +21,8 @@ from toyworld import (
 from toyworld.looks import ACCENT_CONTRAST, COLOURS, CONTRAST, NEW_COLOURS, STYLES, contrast
 from toyworld.scenes import sample_scene
 
+pytestmark = pytest.mark.slow
+
 SIDE = 192
 KINDS = (*MOTIONS, *DISTRACTORS)
 
