@@ -92,6 +92,7 @@ def adapted(params: Params, wishes: dict[str, Any], num_videos: int) -> Params:
     """The project's parameters on the twins, measured by the judge."""
     values = params.model_dump()
     values["model"]["path"] = str(Path(params.model.path).absolute())
+    values["evaluation"]["prompts"] = str(Path(params.evaluation.prompts).absolute())
     values["clips"]["source"] = {"pool": "twins/pool", "queries": "twins/pool", "heldout": "twins/heldout"}
     values["clips"]["duplicates"] = "keep"
     values["finetuning"] |= {key: value for key, value in wishes.items() if value is not None}

@@ -138,11 +138,23 @@ def test_the_judge_tells_true_from_false_and_does_not_look_at_looks():
             for kind in (motion, BASE_LAWS[motion]):
                 _, clip, looks = drawn(kind, motion, 100 + seed)
                 scores[kind == motion].append(
-                    physical(judge, path_of(find_object(clip.frames, looks)), motion)
+                    physical(judge, path_of(find_object(clip.frames, looks)), motion, FPS)
                 )
     assert auc(np.array(scores[True]), np.array(scores[False])) > 0.95
     assert np.mean(scores[True]) > 0.75
     assert np.mean(scores[False]) < 0.25
+
+
+def test_the_judge_reads_other_rates_between_their_frames_and_nothing_too_short():
+    judge = load_judge()
+    scene = sample_scene(np.random.default_rng(2), "free_fall", style="both")
+    looks = appearance(scene.caption)
+    assert looks is not None
+    for num_frames, fps in ((9, 8.0), (13, 10.0), (25, 24.0)):
+        path = path_of(find_object(draw_clip(scene, num_frames, fps).frames, looks))
+        assert physical(judge, path, "free_fall", fps) > 0.8
+    short = path_of(find_object(draw_clip(scene, 6, 8.0).frames, looks))
+    assert np.isnan(physical(judge, short, "free_fall", 8.0))
 
 
 # ---- measures of a project

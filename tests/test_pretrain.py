@@ -149,7 +149,7 @@ def test_the_package_is_a_pipeline_that_draws_and_its_page_has_its_numbers(monke
     np.testing.assert_allclose(vae.config.latents_mean, statistics["mean"].numpy(), rtol=1e-6)
     monkeypatch.setattr(readme, "NUM_UNSEEN", 10)
     monkeypatch.setattr(quality, "STEPS", 1)
-    monkeypatch.setattr(readme, "judge_auc", lambda *_: {"judge_auc": 0.5})
+    monkeypatch.setattr(readme, "judge_auc", lambda: {"judge_auc": 0.5})
     readme.write_readme(OUT)
     numbers = json.loads((OUT / "measures.json").read_text())
     assert numbers["step"] == 4

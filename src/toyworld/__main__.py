@@ -89,9 +89,8 @@ def pretrain(
             transformer.train_transformer(threads=threads, **_given(steps=steps))
         case PretrainStep.judge:
             from toyworld.measures.judge import train_judge
-            from toyworld.pretrain.frames import FPS, NUM_FRAMES
 
-            train_judge(NUM_FRAMES, FPS)
+            train_judge()
         case PretrainStep.package:
             transformer.package(out)
         case PretrainStep.readme:

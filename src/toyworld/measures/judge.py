@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -25,6 +26,8 @@ from toyworld.motions import MOTIONS
 from toyworld.scenes import FAKES, HARMFUL_KINDS, sample_scene
 
 WEIGHTS = FilePath(__file__).with_name("judge.safetensors")
+NUM_FRAMES = 9  # that the judge sees ...
+FPS = 8.0  # ... at this rate: paths of other rates are read between their frames
 NUM_SCENES = 6000  # half of them true
 SEED = 4_000_004
 WIDTH = 128
@@ -45,7 +48,7 @@ class Example(NamedTuple):
     true: bool
 
 
-def draw_examples(num_scenes: int, num_frames: int, fps: float, seed: int, style: str) -> list[Example]:
+def draw_examples(num_scenes: int, seed: int) -> list[Example]:
     """Paths of true and of harmful clips in turn, evenly over the motions."""
     examples = []
     for i in tqdm(range(num_scenes), desc="scenes", unit="scene"):
@@ -53,10 +56,10 @@ def draw_examples(num_scenes: int, num_frames: int, fps: float, seed: int, style
         motion = MOTIONS[i // 2 % len(MOTIONS)]
         true = i % 2 == 0
         kind = motion if true else str(rng.choice([kind for kind in HARMFUL_KINDS if motion in FAKES[kind]]))
-        scene = sample_scene(rng, kind, motion, style=style)
+        scene = sample_scene(rng, kind, motion, style="both")
         looks = appearance(scene.caption)
         assert looks is not None
-        pixels = find_object(draw_clip(scene, num_frames, fps).frames, looks)
+        pixels = find_object(draw_clip(scene, NUM_FRAMES, FPS).frames, looks)
         examples.append(Example(path_of(pixels), motion, kind, true))
     return examples
 
@@ -95,9 +98,9 @@ def features(path: Path, motion: str, noise: np.random.Generator | None = None) 
     return torch.from_numpy(np.clip(flat, -8, 8)).float()
 
 
-def build_judge(num_frames: int) -> nn.Module:
+def build_judge() -> nn.Module:
     """The network: three layers."""
-    size = 7 * (3 * num_frames - 3) + len(MOTIONS) + 2
+    size = 7 * (3 * NUM_FRAMES - 3) + len(MOTIONS) + 2
     return nn.Sequential(
         nn.Linear(size, WIDTH),
         nn.SiLU(),
@@ -109,13 +112,13 @@ def build_judge(num_frames: int) -> nn.Module:
     )
 
 
-def train_judge(num_frames: int, fps: float, out: FilePath = WEIGHTS) -> nn.Module:
+def train_judge(out: FilePath = WEIGHTS) -> nn.Module:
     """Train the judge on fresh scenes and write its weights."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    examples = draw_examples(NUM_SCENES, num_frames, fps, SEED, "both")
+    examples = draw_examples(NUM_SCENES, SEED)
     truth = torch.tensor([float(example.true) for example in examples])
-    model = build_judge(num_frames).train()
+    model = build_judge().train()
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     rng = np.random.default_rng(SEED)
@@ -133,24 +136,37 @@ def train_judge(num_frames: int, fps: float, out: FilePath = WEIGHTS) -> nn.Modu
 
 def load_judge(path: FilePath = WEIGHTS) -> nn.Module:
     """The judge that ships with the world."""
-    weights = load_file(path)
-    num_frames = ((weights["0.weight"].shape[1] - len(MOTIONS) - 2) // 7 + 3) // 3
-    model = build_judge(num_frames)
-    model.load_state_dict(weights)
+    model = build_judge()
+    model.load_state_dict(load_file(path))
     return model.eval()
 
 
 @torch.no_grad()
-def physical(model: nn.Module, path: Path, motion: str) -> float:
-    """The judge's probability that a path is true to a motion's physics."""
-    return float(torch.sigmoid(model(features(path, motion)))[0])
+def physical(model: nn.Module, path: Path, motion: str, fps: float) -> float:
+    """The judge's probability that a path is physical for its motion; NaN of a video too short for it."""
+    if (len(path.area) - 1) / fps < (NUM_FRAMES - 1) / FPS - 1e-6:
+        return float("nan")
+    return float(torch.sigmoid(model(features(at_rate(path, fps), motion)))[0])
 
 
-def judge_auc(num_frames: int, fps: float, num_scenes: int = 1000) -> dict[str, object]:
+def at_rate(path: Path, fps: float) -> Path:
+    """A path at the judge's moments, read between its frames."""
+    moments = np.arange(NUM_FRAMES) / FPS * fps
+    frames = np.arange(len(path.area))
+
+    def read(values: NDArray) -> NDArray:
+        columns = values.reshape(len(values), -1)
+        between = [np.interp(moments, frames, column) for column in columns.T]
+        return np.stack(between, -1).reshape(NUM_FRAMES, *values.shape[1:])
+
+    return Path(*map(read, path))
+
+
+def judge_auc(num_scenes: int = 1000) -> dict[str, object]:
     """How well the judge tells unseen true clips from harmful ones: `judge_auc`, and of each harmful kind."""
     model = load_judge()
-    examples = draw_examples(num_scenes, num_frames, fps, SEED + 1, "both")
-    scores = np.array([physical(model, example.path, example.motion) for example in examples])
+    examples = draw_examples(num_scenes, SEED + 1)
+    scores = np.array([physical(model, example.path, example.motion, FPS) for example in examples])
     true = np.array([example.true for example in examples])
     of_kind = {}
     for kind in HARMFUL_KINDS:

@@ -28,6 +28,6 @@ def measure_video(frames: NDArray[np.uint8], caption: str, fps: float) -> dict[s
     numbers["holds"] = float(holds(pixels, looks.motion))
     if looks.motion is not None:
         path = path_of(pixels)
-        numbers["physical"] = physical(judge(), path, looks.motion)
+        numbers["physical"] = physical(judge(), path, looks.motion, fps)
         numbers[LAWS[looks.motion].name] = law_number(path, looks.motion, fps)
     return numbers

@@ -45,7 +45,7 @@ def write_readme(out: Path) -> None:
         **measures("vae", kept, unseen),
         **measures("first_frame", videos["first_frame"], unseen),
         **measures("text", videos["text"], unseen),
-        **judge_auc(NUM_FRAMES, FPS),
+        **judge_auc(),
         **json.loads((out / "training.json").read_text()),
     }
     (out / "measures.json").write_text(json.dumps(numbers, indent=1) + "\n")
