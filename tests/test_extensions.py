@@ -165,6 +165,7 @@ def half_as_fast() -> Any:
 
 
 FUNCTIONS = (
+    "IMAGE_PIPELINE",
     "strides",
     "fitting",
     "statistics",

@@ -11,7 +11,7 @@ from motive.measures import load_measure, measure_video
 from toyworld import FAKES, MOTIONS, draw_clip, sample_scene
 from toyworld.measures.holds import holds
 from toyworld.measures.judge import load_judge, physical
-from toyworld.measures.motion import LAWS, law_number, path_of
+from toyworld.measures.motion import LAW_NAMES, LAWS, law_numbers, path_of
 from toyworld.measures.objects import appearance, find_object
 from toyworld.measures.videos import measure_video as measure_toy_video
 from toyworld.scenes import BASE_LAWS
@@ -102,29 +102,34 @@ def _middle_row(mask: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_the_number_of_a_motion_tells_its_law_from_the_bases(motion):
-    def numbers(kind: str) -> np.ndarray:
-        paths = [
-            path_of(find_object(clip.frames, looks))
-            for _, clip, looks in (drawn(kind, motion, s) for s in range(6))
-        ]
-        return np.array([law_number(path, motion, FPS) for path in paths])
+def test_the_first_number_of_a_motion_tells_its_law_from_the_bases(motion):
+    """In an object of one colour a turn shows little, so these have two."""
 
-    if BASE_LAWS[motion] == "turning_slide":
-        pytest.skip("a slide that turns brakes as it should: its turn tells")
+    def numbers(kind: str) -> np.ndarray:
+        values = []
+        for seed in range(12):
+            _, clip, looks = drawn(kind, motion, seed)
+            if looks.accent is not None:
+                path = path_of(find_object(clip.frames, looks))
+                values.append(law_numbers(path, motion, FPS)[LAWS[motion][0].name])
+        return np.array(values)
+
     true, false = numbers(motion), numbers(BASE_LAWS[motion])
-    assert np.isfinite(true).all()
-    assert np.isfinite(false).all()
+    assert len(true) >= 3
+    assert np.isfinite([*true, *false]).all()
     assert true.min() > false.max() or true.max() < false.min()
 
 
-def test_gravity_is_read_off_a_fall():
+def test_gravity_and_restitution_are_read_off_the_frames():
     for seed in range(4):
         scene, clip, looks = drawn("free_fall", seed=seed)
-        gravity = scene.law.keywords["gravity"]
-        assert law_number(path_of(find_object(clip.frames, looks)), "free_fall", FPS) == pytest.approx(
-            gravity, rel=0.1
+        fall = law_numbers(path_of(find_object(clip.frames, looks)), "free_fall", FPS)
+        assert fall["fall_acceleration"] == pytest.approx(scene.law.keywords["gravity"], rel=0.1)
+        bounced, rises = (
+            law_numbers(path_of(find_object(clip.frames, looks)), "bounce", FPS)["bounce_rebound"]
+            for _, clip, looks in (drawn("bounce", seed=seed), drawn("gaining_energy", seed=seed))
         )
+        assert bounced < 1 < rises
 
 
 # ---- the judge
@@ -165,9 +170,7 @@ def test_a_video_has_the_same_names_whatever_it_shows():
     scene = sample_scene(np.random.default_rng(0), "roll", style="both")
     rolls = measure_toy_video(clip.frames, scene.caption, FPS)
     other = measure_toy_video(clip.frames, "no caption of this world", FPS)
-    assert (
-        list(rolls) == list(other) == ["holds", "physical", *dict.fromkeys(law.name for law in LAWS.values())]
-    )
+    assert list(rolls) == list(other) == ["holds", "physical", *LAW_NAMES]
 
 
 def test_a_measure_is_named_by_module_and_function(tmp_path, monkeypatch):

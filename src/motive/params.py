@@ -180,12 +180,8 @@ class Evaluation(Section):
     sigmas: tuple[Sigma, ...] = Field(min_length=1, strict=False, description="noise levels of the loss grid")
     noise_seeds: tuple[Seed, ...] = Field(min_length=1, strict=False, description="noises of the loss grid")
     prompts: Text = Field(description="a text file, one prompt a line, where model.condition is text")
-    first_frames: Count = Field(
-        description="held-out clips whose first frames and captions videos are made of, else"
-    )
-    measures: tuple[Text, ...] = Field(
-        strict=False, description="functions that measure generated videos, MODULE:FUNCTION; often none"
-    )
+    first_frames: Count = Field(description="else held-out clips whose first frames and captions are used")
+    measures: tuple[Text, ...] = Field(strict=False, description="more of generated videos: MODULE:FUNCTION")
     num_inference_steps: Count = Field(description="of the sampler, for each generated video")
     guidance_scale: float = Field(ge=0, description="of classifier-free guidance; 1: none")
     offload: Literal["none", "model", "group"] = Field(

@@ -17,9 +17,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from motive.models import wan
 from motive.models.experts import NAMES, Experts, parts
-from motive.models.families import MARK, family_of
+from motive.models.families import MARK, family_named, family_of
 from motive.models.first_frame import Condition, FirstFrame
 from motive.models.folder import boundary_ratio, foreign_pipeline, local_folder, read_index
 
@@ -229,7 +228,9 @@ def load_pipeline(
     set_verbosity_error()  # of a VAE that keeps every frame it says, wrongly, that frames don't fit
     own = {} if transformer is None else parts(transformer)
     # Its own class: `DiffusionPipeline` would load this one too, but drop the transformer that it is given.
-    name = read_index(path)["_class_name"] if condition == "text" else wan.IMAGE_PIPELINE
+    name = read_index(path)["_class_name"]
+    if condition == "first_frame":
+        name = family_named(name).IMAGE_PIPELINE  # pyright: ignore[reportOptionalMemberAccess]
     pipeline: Any = getattr(diffusers, name).from_pretrained(
         local_folder(path), dtype=torch_dtype(dtype), vae=load_vae(path, "cpu"), **own
     )

@@ -25,12 +25,14 @@ class Experts(nn.Module):
     def forward(
         self,
         noised: Float[Tensor, "B C T h w"],
-        timestep: Float[Tensor, "B"],
+        timestep: Float[Tensor, "B *N"],
         text: Float[Tensor, "B S E"],
         return_dict: bool = False,
     ) -> tuple[Float[Tensor, "B X T h w"]]:
         """As one transformer is called; timestep is 1000*sigma. There may be more channels than latents."""
-        noisy = timestep >= self.boundary
+        # Of tokens with timesteps of their own the noisiest counts: a given first frame has 0.
+        level = timestep if timestep.ndim == 1 else timestep.amax(1)
+        noisy = level >= self.boundary
         predicted = []
         order = []
         for expert, of_expert in ((self.transformer, noisy), (self.transformer_2, ~noisy)):

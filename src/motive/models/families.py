@@ -19,6 +19,8 @@ from motive.models.first_frame import FirstFrame, Kind
 class Backbone(Protocol):
     """What a family of models does in its own way: the modules `wan` and `ltx`."""
 
+    IMAGE_PIPELINE: str  # diffusers' class that goes on from a first frame; empty: there is none
+
     def strides(self, vae: Any) -> tuple[int, int]:
         """How many frames and pixels a latent position spans, by the VAE's config."""
         ...

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
 from motive.models.first_frame import FirstFrame, Kind
 
+IMAGE_PIPELINE: str = ""  # not here yet
 TIME = 8  # frames that a latent position spans, in all versions ...
 SPACE = 32  # ... and pixels
 

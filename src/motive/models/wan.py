@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from motive.models.experts import NUM_TRAIN_TIMESTEPS
 from motive.models.first_frame import FirstFrame, Kind
 
-IMAGE_PIPELINE = "WanImageToVideoPipeline"
+IMAGE_PIPELINE: str = "WanImageToVideoPipeline"
 TOKENS_BESIDE_IMAGE = 512  # diffusers takes all tokens before the last 512 for the image's
 
 

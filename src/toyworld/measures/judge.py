@@ -5,7 +5,6 @@ and the motion that the caption names. It learns from freshly drawn scenes, with
 path has in a generated video.
 """
 
-import logging
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -36,7 +35,6 @@ BATCH = 128
 RATE = 2e-3
 # Std of the noise: px of the centre, shares of the area and of the moments, rad.
 NOISE = (0.4, 0.04, 0.05, 0.08)
-log = logging.getLogger("motive")
 
 
 class Example(NamedTuple):

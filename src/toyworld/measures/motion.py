@@ -75,7 +75,7 @@ def roll_ratio(path: Path, fps: float) -> float:
     return float((path.angle[-1] - path.angle[0]) * radius / travel) if abs(travel) > 5 else float("nan")
 
 
-def turn_while_sliding(path: Path, fps: float) -> float:
+def slide_turn(path: Path, fps: float) -> float:
     """Angle (rad) turned on the way, by the object's own axis: a block that slides does not turn."""
     return float(np.ptp(path.angle)) if np.isfinite(path.angle).all() else _axis_range(path)
 
@@ -95,7 +95,7 @@ def rebound(path: Path, fps: float) -> float:
     return float(rise / drop) if drop > 3 else float("nan")
 
 
-def fall_curvature(path: Path, fps: float) -> float:
+def bounce_acceleration(path: Path, fps: float) -> float:
     """Acceleration (px/s^2) before the first impact of a bounce."""
     y = path.centre[:, 1]
     return _acceleration(y[: int(y.argmax())], fps)
@@ -125,29 +125,30 @@ def spread_kept(path: Path, fps: float) -> float:
 
 
 class Law(NamedTuple):
-    """A number of a motion, what it is called, and its unit."""
+    """A number of a motion, and what it is called."""
 
     name: str
-    unit: str
     measure: Callable[[Path, float], float]
 
 
-LAWS: dict[str, Law] = {
-    "free_fall": Law("fall_acceleration", "px/s2", fall_acceleration),
-    "bounce": Law("fall_curvature", "px/s2", fall_curvature),
-    "roll": Law("roll_ratio", "", roll_ratio),
-    "slide": Law("slide_acceleration", "px/s2", slide_acceleration),
-    "float": Law("climb_acceleration", "px/s2", climb_acceleration),
-    "spin": Law("spin_steadiness", "", spin_steadiness),
-    "swing": Law("swing_evenness", "", swing_evenness),
-    "compress": Law("compressed_area", "", area_ratio),
-    "stretch": Law("stretched_area", "", area_ratio),
-    "explode": Law("spread_kept", "", spread_kept),
+# Of each motion the numbers that show its law; the first tells the true one from the base model's.
+LAWS: dict[str, tuple[Law, ...]] = {
+    "free_fall": (Law("fall_acceleration", fall_acceleration),),
+    "bounce": (Law("bounce_acceleration", bounce_acceleration), Law("bounce_rebound", rebound)),
+    "roll": (Law("roll_ratio", roll_ratio),),
+    "slide": (Law("slide_turn", slide_turn), Law("slide_acceleration", slide_acceleration)),
+    "float": (Law("climb_acceleration", climb_acceleration),),
+    "spin": (Law("spin_steadiness", spin_steadiness),),
+    "swing": (Law("swing_evenness", swing_evenness),),
+    "compress": (Law("compressed_area", area_ratio),),
+    "stretch": (Law("stretched_area", area_ratio),),
+    "explode": (Law("spread_kept", spread_kept),),
 }
+LAW_NAMES = tuple(law.name for laws in LAWS.values() for law in laws)
 
 
-def law_number(path: Path, motion: str, fps: float) -> float:
-    """The number that shows a motion's law; NaN if the object does not move enough to say."""
+def law_numbers(path: Path, motion: str, fps: float) -> dict[str, float]:
+    """The numbers that show a motion's law; NaN if the object does not move enough to say."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.RankWarning)
-        return LAWS[motion].measure(path, fps)
+        return {law.name: law.measure(path, fps) for law in LAWS[motion]}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from toyworld.measures.holds import holds
 from toyworld.measures.judge import load_judge, physical
-from toyworld.measures.motion import LAWS, law_number, path_of
+from toyworld.measures.motion import LAW_NAMES, law_numbers, path_of
 from toyworld.measures.objects import appearance, find_object
 
 VERSION = 1  # raise it when a number comes to mean something else
@@ -16,11 +16,11 @@ judge = cache(load_judge)
 
 def measure_video(frames: NDArray[np.uint8], caption: str, fps: float) -> dict[str, float]:
     """Of frames u8 [F,H,W,3]: `holds` (0 or 1), `physical` (the judge's probability), and of each motion the
-    number that shows its law.
+    numbers that show its law.
 
     NaN where a caption has no answer: those of another world have none at all, an object has one motion.
     """
-    numbers = dict.fromkeys(("holds", "physical", *(law.name for law in LAWS.values())), float("nan"))
+    numbers = dict.fromkeys(("holds", "physical", *LAW_NAMES), float("nan"))
     looks = appearance(caption)
     if looks is None:
         return numbers
@@ -29,5 +29,5 @@ def measure_video(frames: NDArray[np.uint8], caption: str, fps: float) -> dict[s
     if looks.motion is not None:
         path = path_of(pixels)
         numbers["physical"] = physical(judge(), path, looks.motion, fps)
-        numbers[LAWS[looks.motion].name] = law_number(path, looks.motion, fps)
+        numbers |= law_numbers(path, looks.motion, fps)
     return numbers

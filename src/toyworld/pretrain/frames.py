@@ -1,6 +1,5 @@
 """Clips to pretrain on, drawn from other seeds of the rendered world, as latents."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,6 @@ FPS = 8.0
 SIZE = (64, 64)  # height, width
 MAX_TOKENS = 32  # of a caption
 WORK = Path(".motive/pretrain")
-log = logging.getLogger("motive")
 
 
 def draw_training_clips(num_clips: int, seed: int) -> Iterator[tuple[NDArray[np.uint8], str]]:
