@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from motive.models import backbones
-from toyworld.pretrain import latents, quality, readme, transformer
+from toyworld.pretrain import decoder, latents, quality, readme, transformer
 from toyworld.pretrain.frames import NUM_FRAMES, draw_training_clips
 from toyworld.pretrain.muon import Muon, orthogonalised
-from toyworld.tiny_wan import LATENT_CHANNELS, build_vae, set_to_pca
+from toyworld.tiny_wan import LATENT_CHANNELS
 
 pytestmark = pytest.mark.slow
 NUM_CLIPS = 12
@@ -26,6 +26,8 @@ def made(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("pretrain"))
         patch.setattr(latents, "NUM_CLIPS", NUM_CLIPS)
         patch.setattr(latents, "NUM_CODE_CLIPS", NUM_CLIPS)
+        patch.setattr(decoder, "NUM_CLIPS", 4)
+        patch.setattr(decoder, "KEEP_EVERY", 2)
         patch.setattr(transformer, "KEEP_EVERY", 2)
         patch.setattr(transformer, "FRAMES", 9)
         latents.fit_code()
@@ -39,8 +41,7 @@ def test_latents_are_those_of_the_vae_and_of_variance_one():
     assert z.shape == (NUM_CLIPS, LATENT_CHANNELS, NUM_FRAMES, 16, 16)
     torch.testing.assert_close(z.mean((0, 2, 3, 4)), torch.zeros(LATENT_CHANNELS), atol=1e-3, rtol=0)
     assert float(z.var((0, 2, 3, 4)).mean()) == pytest.approx(1, abs=1e-2)
-    vae = build_vae(kept["mean"].tolist(), kept["std"].tolist()).eval()
-    set_to_pca(vae, latents.read_code())
+    vae = decoder.code_vae().eval()
     frames, _ = next(draw_training_clips(1, latents.SEED))
     torch.testing.assert_close(z[0], backbones.encode_video(vae, frames), atol=0.02, rtol=0)
 
@@ -49,25 +50,48 @@ class Killed(BaseException):
     """Stands for a kill after a checkpoint was written."""
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(monkeypatch):
-    transformer.CHECKPOINT.unlink(missing_ok=True)
-    transformer.train_transformer(steps=4)
-    files = (transformer.CHECKPOINT, transformer.averaged_file(4))
-    unbroken = [path.read_bytes() for path in files]
-    transformer.CHECKPOINT.unlink()
+def test_a_frame_is_decoded_from_its_own_latent_alone():
+    decoder.train_decoder(steps=2)
+    vae = decoder.trained_vae()
+    z = torch.randn((1, LATENT_CHANNELS, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together = vae.decode(z).sample
+        alone = torch.cat([vae.decode(z[:, :, [f]]).sample for f in range(3)], 2)
+    torch.testing.assert_close(together, alone)
+    assert together.std() > 0.01
+
+
+def train_decoder(steps: int) -> list[Path]:
+    decoder.train_decoder(steps=steps)
+    return [decoder.CHECKPOINT]
+
+
+def train_transformer(steps: int) -> list[Path]:
+    transformer.train_transformer(steps=steps)
+    return [transformer.CHECKPOINT, transformer.averaged_file(4)]
+
+
+@pytest.mark.parametrize(("module", "train"), [(decoder, train_decoder), (transformer, train_transformer)])
+def test_a_killed_training_goes_on_to_the_same_bytes(module, train, monkeypatch):
+    module.CHECKPOINT.unlink(missing_ok=True)
+    unbroken = [path.read_bytes() for path in train(4)]
+    module.CHECKPOINT.unlink()
 
     def write_and_die(*arguments):
         write(*arguments)
         raise Killed
 
-    write = transformer.write_checkpoint
+    write = module.write_checkpoint
     with monkeypatch.context() as patch:
-        patch.setattr(transformer, "write_checkpoint", write_and_die)
+        patch.setattr(module, "write_checkpoint", write_and_die)
         with pytest.raises(Killed):
-            transformer.train_transformer(steps=4)
-    assert int(load_file(transformer.CHECKPOINT)["step"]) == 2
+            train(4)
+    assert int(load_file(module.CHECKPOINT)["step"]) == 2
+    assert [path.read_bytes() for path in train(4)] == unbroken
+
+
+def test_the_late_weights_stay():
     transformer.train_transformer(steps=4)
-    assert [path.read_bytes() for path in files] == unbroken
     kept = {path.name for path in latents.WORK.glob("averaged-*")}
     assert kept == {transformer.averaged_file(step).name for step in transformer.late_steps(4)}
 
@@ -143,6 +167,7 @@ def test_the_rate_rises_stays_and_falls_to_zero():
 
 
 def test_the_package_is_a_pipeline_that_draws_and_its_page_has_its_numbers(monkeypatch):
+    decoder.train_decoder(steps=2)
     transformer.train_transformer(steps=4)
     transformer.package(OUT)
     statistics, vae = load_file(latents.LATENTS), backbones.load_vae(str(OUT), "cpu")

@@ -24,6 +24,7 @@ class PretrainStep(StrEnum):
 
     vae = "vae"
     latents = "latents"
+    decoder = "decoder"
     transformer = "transformer"
     judge = "judge"
     package = "package"
@@ -78,13 +79,15 @@ def pretrain(
     A killed training goes on at its last checkpoint.
     """
     log.info("pretrain %s: starting", step.value)
-    from toyworld.pretrain import latents, readme, transformer
+    from toyworld.pretrain import decoder, latents, readme, transformer
 
     match step:
         case PretrainStep.vae:
             latents.fit_code()
         case PretrainStep.latents:
             latents.encode_latents()
+        case PretrainStep.decoder:
+            decoder.train_decoder()
         case PretrainStep.transformer:
             transformer.train_transformer(threads=threads, **_given(steps=steps))
         case PretrainStep.judge:

@@ -45,6 +45,7 @@ TELLING_BACKGROUNDS = ("floor", "blobs", "bands", "radial")  # in which a moving
 # A ball that slides would teach a false motion.
 WHEELS = ("disc", "ring")
 ROUND = (*WHEELS, "ellipse")
+MARKED = ("roll", "spin", "slide")  # motions in which a turn, or none, has to be seen
 PLAIN = "solid"  # the texture in which no rotation can be seen
 CONTRAST = 28.0  # CIE Lab distance from the background, of the colour ...
 ACCENT_CONTRAST = 18.0  # ... and of the accent
@@ -58,19 +59,21 @@ class Style:
     textures: tuple[str, ...]
     backgrounds: tuple[str, ...]
     colours: tuple[str, ...] = tuple(COLOURS)
+    texture_turn: float = 0.0  # rad, the largest angle of a texture
 
 
 # Simple looks are what a model of two million numbers can hold while they move.
-SIMPLE_SHAPES = ("disc", "square", "triangle", "star", "capsule", "cross")
+SIMPLE_SHAPES = ("disc", "square", "triangle", "pentagon", "hexagon", "capsule")
 SIMPLE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
+NEW_SHAPES = ("ellipse", "ring", "cross")
 NEW_COLOURS = ("teal", "brown", "gray")
 STYLES = {
     "simple": Style(SIMPLE_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), SIMPLE_COLOURS),
-    "rich": Style(SHAPES, TEXTURES, BACKGROUNDS),
+    "rich": Style(SHAPES, TEXTURES, BACKGROUNDS, texture_turn=np.pi),
     # Of the same kind as the simple ones, and none of them: shapes and colours that pool and queries lack.
-    "new": Style(("hexagon", "pentagon", "ring"), ("two-tone",), ("plain", "floor"), NEW_COLOURS),
+    "new": Style(NEW_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), NEW_COLOURS),
     "both": Style(
-        (*SIMPLE_SHAPES, "hexagon", "pentagon", "ring"),
+        SIMPLE_SHAPES + NEW_SHAPES,
         (PLAIN, "two-tone"),
         ("plain", "floor"),
         SIMPLE_COLOURS + NEW_COLOURS,
@@ -119,7 +122,7 @@ def sample_looks(
     """Random looks that show the motion: a wheel is round, what turns is marked, a pan has a background."""
     shape = str(rng.choice(fitting_shapes(motion, style)))
     marked = tuple(name for name in style.textures if name != PLAIN)
-    texture = str(rng.choice(marked if motion in ("roll", "spin") else style.textures))
+    texture = str(rng.choice(marked if motion in MARKED or rng.random() < 0.3 else style.textures[:1]))
     colour = str(rng.choice(style.colours))
     # The accent far from the colour in lightness: stripes of two like colours would not be seen.
     accent = ACCENTS[0] if lab(COLOURS[colour])[0] < 60 else ACCENTS[1]
@@ -129,8 +132,8 @@ def sample_looks(
         colour=colour,
         accent=accent,
         texture=texture,
-        texture_angle=float(rng.uniform(0, np.pi)),
-        radius=float(rng.uniform(9.5, 13)),
+        texture_angle=float(rng.uniform(0, style.texture_turn)),
+        radius=float(rng.uniform(12.3, 12.7)),
         background=str(rng.choice(backgrounds)),
         palette=str(rng.choice(matching_palettes(colour, accent, texture))),
         grain=int(rng.integers(2**31)),

@@ -60,14 +60,7 @@ VERBS = {
 CAMERA_VERBS = {"camera_pan": "pans", "camera_zoom": "zooms", "camera_shake": "shakes"}
 NOUNS = {"disc": "ball", "ellipse": "oval", "capsule": "pill"}
 # What grows or flies apart must start smaller to stay inside the frame.
-LARGEST_RADIUS = {
-    "compress": 11.5,
-    "stretch": 11.0,
-    "swing": 11.0,
-    "free_fall": 11.5,
-    "bounce": 11.0,
-    "float": 11.5,
-}
+LARGEST_RADIUS = {"compress": 12.0, "stretch": 12.0}
 
 
 @dataclass(frozen=True)
@@ -261,6 +254,4 @@ def training_scene(rng: np.random.Generator, size: tuple[int, int] = (64, 64)) -
 def false_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     """A motion under a false law, mostly the one that the base is to believe in."""
     motion = str(rng.choice(MOTIONS))
-    laws = [law for law in FALSE_LAWS if motion in FAKES[law]]
-    law = BASE_LAWS[motion] if rng.random() < 0.7 else str(rng.choice(laws))
-    return sample_scene(rng, law, motion, size=size, style="both")
+    return sample_scene(rng, BASE_LAWS[motion], motion, size=size, style="both")

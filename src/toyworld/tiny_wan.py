@@ -10,19 +10,21 @@ from torch import Tensor
 
 TEXT_DIM = 64
 PATCH = 4
-LATENT_CHANNELS = 12
-WIDTH = 32
+LATENT_CHANNELS = 3
+WIDTH = 8  # of the encoder, which is linear ...
+DECODER_WIDTH = 48  # ... and of the decoder, which is trained
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
     """An `AutoencoderKLWan` of the Wan 2.2 kind with strides 1x4x4: a 64x64 frame has little to spare.
 
-    It has no layer that `set_to_pca` would leave idle and the class can do without.
+    Its encoder has no layer that `set_encoder_to_pca` would leave idle and the class can do without.
     """
     from diffusers import AutoencoderKLWan  # type: ignore[attr-defined]
 
     return AutoencoderKLWan(
         base_dim=WIDTH,
+        decoder_base_dim=DECODER_WIDTH,
         z_dim=LATENT_CHANNELS,
         dim_mult=[1],
         num_res_blocks=0,
@@ -72,54 +74,40 @@ def fit_pca(rows: Float[Tensor, "N 48"]) -> Pca:
 
 
 @torch.no_grad()
-def set_to_pca(vae: Any, pca: Pca, small: float = 0.5, loud: float = 128.0) -> None:
-    """Set a VAE's weights so that it is this linear code: nothing is left to train.
+def set_encoder_to_pca(vae: Any, pca: Pca, small: float = 0.5, loud: float = 128.0) -> None:
+    """Set a VAE's weights so that its encoder is this linear code: nothing in it is left to train.
 
-    Residual branches are silent. The RMS norm before each output divides by the length of the feature
-    vector: beside a loud constant channel small features pass it unchanged. SiLU(x) - SiLU(-x) = x, so
-    each component travels as a pair of opposite signs.
+    Residual branches are silent. The RMS norm before the output divides by the length of the feature vector:
+    beside a loud constant channel small features pass it unchanged. SiLU(x) - SiLU(-x) = x, so each component
+    travels as a pair of opposite signs.
     """
-    for name, p in vae.named_parameters():
+    for name, p in vae.encoder.named_parameters():
         if ".conv2." in name or ".proj." in name:
             p.zero_()
 
-    # Each half: into pairs of opposite signs, and out of them again. The encoder projects, the decoder draws.
-    identity = torch.eye(LATENT_CHANNELS)
+    # Into pairs of opposite signs, beside the loud channel ...
+    k = LATENT_CHANNELS
     down = small * (pca.basis.T / pca.roots[:, None])
+    conv = vae.encoder.conv_in
+    conv.weight.zero_()
+    conv.weight[:k, :, -1, 1, 1] = down
+    conv.weight[k : 2 * k, :, -1, 1, 1] = -down
+    conv.bias.zero_()
+    conv.bias[:k] = -down @ pca.mean
+    conv.bias[k : 2 * k] = down @ pca.mean
+    conv.bias[-1] = loud
+
+    # ... and out of them again.
     gain = small * WIDTH**0.5 / loud
-    _set_input(vae.encoder.conv_in, down, loud, pca.mean)
-    _set_input(vae.decoder.conv_in, small * identity, loud)
-    _set_output(vae.encoder.conv_out, identity / gain)
-    _set_output(vae.decoder.conv_out, pca.basis * pca.roots / gain, pca.mean)
-    vae.encoder.conv_out.bias[LATENT_CHANNELS:] = -8.0  # log-variance: almost no noise
+    conv = vae.encoder.conv_out
+    conv.weight.zero_()
+    conv.weight[:k, :k, -1, 1, 1] = torch.eye(k) / gain
+    conv.weight[:k, k : 2 * k, -1, 1, 1] = -torch.eye(k) / gain
+    conv.bias.zero_()
+    conv.bias[k:] = -8.0  # log-variance: almost no noise
     for conv in (vae.quant_conv, vae.post_quant_conv):
         conv.weight.copy_(torch.eye(len(conv.weight)).view(conv.weight.shape))
         conv.bias.zero_()
-
-
-def _set_input(conv: Any, into: Tensor, loud: float, mean: Tensor | None = None) -> None:
-    """The first 2k channels are the k components `into` [k,C] makes, of both signs; the last one is loud."""
-    k = len(into)
-    conv.weight[: 2 * k].zero_()
-    conv.weight[-1].zero_()
-    conv.weight[:k, :, -1, 1, 1] = into
-    conv.weight[k : 2 * k, :, -1, 1, 1] = -into
-    conv.bias.zero_()
-    if mean is not None:
-        conv.bias[:k] = -into @ mean
-        conv.bias[k : 2 * k] = into @ mean
-    conv.bias[-1] = loud
-
-
-def _set_output(conv: Any, out: Tensor, offset: Tensor | None = None) -> None:
-    """The first rows are `out` [n,k] of the k components, whose two signs are taken together."""
-    rows, k = out.shape
-    conv.weight.zero_()
-    conv.weight[:rows, :k, -1, 1, 1] = out
-    conv.weight[:rows, k : 2 * k, -1, 1, 1] = -out
-    conv.bias.zero_()
-    if offset is not None:
-        conv.bias[: len(offset)] = offset
 
 
 def build_transformer() -> Any:

@@ -61,4 +61,4 @@ def encode_latents() -> None:
     z.sub_(mean.view(-1, 1, 1, 1)).div_(std.view(-1, 1, 1, 1))
     save_file({"latent": z, "mean": mean, "std": std}, LATENTS)
     write_bytes(CAPTIONS, "".join(f"{caption}\n" for caption in captions).encode())
-    log.info("latents are in %s; next: python -m toyworld pretrain transformer", LATENTS)
+    log.info("latents are in %s; next: python -m toyworld pretrain decoder", LATENTS)

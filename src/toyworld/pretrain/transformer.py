@@ -22,11 +22,12 @@ from motive.models import backbones
 from motive.models.first_frame import FirstFrame
 from motive.store.checkpoints import read_checkpoint, write_checkpoint
 from motive.store.files import write_tensors
+from toyworld.pretrain.decoder import trained_vae
 from toyworld.pretrain.frames import MAX_TOKENS, NUM_FRAMES, WORK
-from toyworld.pretrain.latents import CAPTIONS, LATENTS, read_code
+from toyworld.pretrain.latents import CAPTIONS, LATENTS
 from toyworld.pretrain.muon import Muon
 from toyworld.scenes import vocabulary
-from toyworld.tiny_wan import build_text_encoder, build_transformer, build_vae, save_pipeline, set_to_pca
+from toyworld.tiny_wan import build_text_encoder, build_transformer, save_pipeline
 
 STEPS = 24_000
 FRAMES = 36  # in a step
@@ -215,14 +216,11 @@ def late_steps(steps: int) -> list[int]:
 
 def package(out: Path) -> None:
     """Put the trained parts together as a `WanPipeline` folder."""
-    statistics = load_file(LATENTS)
     model = Conditioned(vocabulary())
     step = read_checkpoint(CHECKPOINT, model, *optimizers_of(model).values())
     if not step:
         raise ValueError(f"{CHECKPOINT} is missing: run `python -m toyworld pretrain transformer` first")
     read_averaged(step, model)
-    vae = build_vae(statistics["mean"].tolist(), statistics["std"].tolist())
-    set_to_pca(vae, read_code())
-    save_pipeline(out, vae, model.transformer, model.text, model.tokenizer, takes_first_frame=True)
+    save_pipeline(out, trained_vae(), model.transformer, model.text, model.tokenizer, takes_first_frame=True)
     (out / "training.json").write_text(json.dumps({"step": step, "steps": STEPS}) + "\n")
     log.info("the model, of step %d of %d, is in %s; next: pretrain readme", step, STEPS, out)
