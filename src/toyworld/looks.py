@@ -59,6 +59,7 @@ class Style:
     textures: tuple[str, ...]
     backgrounds: tuple[str, ...]
     colours: tuple[str, ...] = tuple(COLOURS)
+    marked: float = 0.3  # share of the objects that are not plain, though their motion could do without
     texture_turn: float = 0.0  # rad, the largest angle of a texture
 
 
@@ -69,7 +70,7 @@ NEW_SHAPES = ("ellipse", "ring", "cross")
 NEW_COLOURS = ("teal", "brown", "gray")
 STYLES = {
     "simple": Style(SIMPLE_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), SIMPLE_COLOURS),
-    "rich": Style(SHAPES, TEXTURES, BACKGROUNDS, texture_turn=np.pi),
+    "rich": Style(SHAPES, TEXTURES, BACKGROUNDS, marked=0.8, texture_turn=np.pi),
     # Of the same kind as the simple ones, and none of them: shapes and colours that pool and queries lack.
     "new": Style(NEW_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), NEW_COLOURS),
     "both": Style(
@@ -122,7 +123,8 @@ def sample_looks(
     """Random looks that show the motion: a wheel is round, what turns is marked, a pan has a background."""
     shape = str(rng.choice(fitting_shapes(motion, style)))
     marked = tuple(name for name in style.textures if name != PLAIN)
-    texture = str(rng.choice(marked if motion in MARKED or rng.random() < 0.3 else style.textures[:1]))
+    telling = motion in MARKED or rng.random() < style.marked
+    texture = str(rng.choice(marked if telling else (PLAIN,)))
     colour = str(rng.choice(style.colours))
     # The accent far from the colour in lightness: stripes of two like colours would not be seen.
     accent = ACCENTS[0] if lab(COLOURS[colour])[0] < 60 else ACCENTS[1]

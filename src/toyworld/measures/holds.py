@@ -22,7 +22,7 @@ def holds(pixels: Pixels, motion: str | None) -> bool:
     near, far = overlaps(pixels.mask, motion in DEFORMING)
     whole = whole_share(pixels.mask) >= WHOLE
     if motion == BREAKING:
-        return keeps_area(pixels.mask, 2 * AREA)
+        return keeps_area(pixels.mask, 3 * AREA)
     if motion in DEFORMING:
         return whole and near > NEAR and far > FAR
     return whole and near > NEAR and far > FAR and keeps_area(pixels.mask, AREA)

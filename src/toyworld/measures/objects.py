@@ -53,7 +53,7 @@ def find_object(frames: NDArray[np.uint8], looks: Appearance) -> Pixels:
     wall = np.array(looks.wall[0]) * (1 - shares) + np.array(looks.wall[1]) * shares
     candidates = np.concatenate([np.array(own, float), wall])
     nearest = nearest_colour(frames, candidates)
-    mask = np.stack([opened(frame) for frame in nearest < len(own)])
+    mask = np.stack([opened(closed(frame)) for frame in nearest < len(own)])
     return Pixels(mask, mask & (nearest == 1) if looks.accent else np.zeros_like(mask))
 
 
@@ -64,6 +64,11 @@ def nearest_colour(frames: NDArray[np.uint8], candidates: NDArray) -> NDArray[np
     reference = cv2.cvtColor(candidates[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     distance = np.linalg.norm(pixels[:, :, None] - reference, axis=-1)
     return distance.argmin(-1).reshape(frames.shape[:3])
+
+
+def closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask [H,W] with gaps of up to two pixels filled: where its two colours mix, they may look like a wall."""
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
 
 
 def opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
