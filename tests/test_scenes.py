@@ -110,6 +110,13 @@ def test_scenes_are_functions_of_time_and_scale_with_size():
     np.testing.assert_allclose((centred + 0.5) / 2 - 0.5, centroids(slow.mask), atol=0.5)
 
 
+@pytest.mark.parametrize("kind", HARMFUL_KINDS)
+def test_harmful_clips_have_other_paces_too(kind):
+    clip = draw_clip(scene_of(kind, 1, pace=0.75), FRAMES, FPS)
+    assert clip.mask.any((1, 2)).all()
+    assert np.abs(clip.flow).max() > 0.5
+
+
 def test_impossible_wishes_are_refused():
     with pytest.raises(ValueError, match="unknown kind"):
         scene_of("levitate")

@@ -221,11 +221,12 @@ def spoil(rng: np.random.Generator, fault: str, law: Law, body: Body) -> Law:
 
 def gaining_energy(rng: np.random.Generator, law: Law) -> Law:
     """A bounce from low above the ground that rises higher than it fell."""
-    x, _ = law.keywords["start"]
+    true = innermost(law).keywords
+    x, _ = true["start"]
     drop = float(rng.uniform(11, 15))
     changed = {
-        "start": (x, law.keywords["ground"] - drop),
-        "velocity": (law.keywords["velocity"][0], 0.0),
+        "start": (x, true["ground"] - drop),
+        "velocity": (true["velocity"][0], 0.0),
         "restitution": float(rng.uniform(1.3, 1.45)),
     }
-    return partial(motions.bounce, **law.keywords | changed)
+    return partial(motions.bounce, **true | changed)

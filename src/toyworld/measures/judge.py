@@ -2,7 +2,7 @@
 
 It sees no pixels, so looks can't mislead it: centre, size, proportions and turn of the object in each frame,
 and the motion that the caption names. It learns from freshly drawn scenes, with a little of the noise that a
-path has in a generated video.
+path has in a generated video, and moved aside and at other paces: these are no less true.
 """
 
 from pathlib import Path as FilePath
@@ -35,6 +35,8 @@ BATCH = 128
 RATE = 2e-3
 # Std of the noise: px of the centre, shares of the area and of the moments, rad.
 NOISE = (0.4, 0.04, 0.05, 0.08)
+SHIFT = 4.0  # px, the largest by which a path is moved aside
+PACES = (0.7, 1.4)
 
 
 class Example(NamedTuple):
@@ -54,7 +56,8 @@ def draw_examples(num_scenes: int, seed: int) -> list[Example]:
         motion = MOTIONS[i // 2 % len(MOTIONS)]
         true = i % 2 == 0
         kind = motion if true else str(rng.choice([kind for kind in HARMFUL_KINDS if motion in FAKES[kind]]))
-        scene = sample_scene(rng, kind, motion, style="both")
+        pace = float(rng.choice((1.0, rng.uniform(*PACES))))
+        scene = sample_scene(rng, kind, motion, style="both", pace=pace)
         looks = appearance(scene.caption)
         assert looks is not None
         pixels = find_object(draw_clip(scene, NUM_FRAMES, FPS).frames, looks)
@@ -67,7 +70,7 @@ def features(path: Path, motion: str, noise: np.random.Generator | None = None) 
     centre, area, moments, angle = path
     if noise is not None:
         spread = NOISE
-        centre = centre + noise.normal(0, spread[0], centre.shape)
+        centre = centre + noise.normal(0, spread[0], centre.shape) + noise.uniform(-SHIFT, SHIFT, 2)
         area = area * np.exp(noise.normal(0, spread[1], area.shape))
         moments = moments * np.exp(noise.normal(0, spread[2], moments.shape))
         angle = angle + noise.normal(0, spread[3], angle.shape)

@@ -67,7 +67,7 @@ def nearest_colour(frames: NDArray[np.uint8], candidates: NDArray) -> NDArray[np
 
 
 def closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask [H,W] with gaps of up to two pixels filled: where its two colours mix, they may look like a wall."""
+    """A mask [H,W] with gaps of up to two pixels filled: two colours mixed may look like a wall."""
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
 
 

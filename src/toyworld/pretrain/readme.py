@@ -14,7 +14,7 @@ from toyworld.drawing import contact_sheet
 from toyworld.measures.judge import judge_auc
 from toyworld.measures.motion import path_of
 from toyworld.measures.objects import appearance, find_object
-from toyworld.pretrain import latents, transformer
+from toyworld.pretrain import decoder, latents, transformer
 from toyworld.pretrain.frames import FPS, NUM_FRAMES, SIZE
 from toyworld.pretrain.quality import (
     GUIDANCE,
@@ -101,8 +101,9 @@ under the captions of true ones.
 
 ## How it was made
 
-    python -m toyworld pretrain vae          # a PCA of {latents.NUM_CODE_CLIPS} clips
+    python -m toyworld pretrain vae          # its encoder, a PCA of {latents.NUM_CODE_CLIPS} clips
     python -m toyworld pretrain latents      # of {latents.NUM_CLIPS} clips
+    python -m toyworld pretrain decoder      # {decoder.STEPS} steps of {decoder.BATCH} frames
     python -m toyworld pretrain transformer  # {n["steps"]} steps of {transformer.FRAMES} frames
     python -m toyworld pretrain judge        # the judge of motion, from fresh scenes
     python -m toyworld pretrain package
