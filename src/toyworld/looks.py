@@ -74,10 +74,7 @@ STYLES = {
     # Of the same kind as the simple ones, and none of them: shapes and colours that pool and queries lack.
     "new": Style(NEW_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), NEW_COLOURS),
     "both": Style(
-        SIMPLE_SHAPES + NEW_SHAPES,
-        (PLAIN, "two-tone"),
-        ("plain", "floor"),
-        SIMPLE_COLOURS + NEW_COLOURS,
+        SIMPLE_SHAPES + NEW_SHAPES, (PLAIN, "two-tone"), ("plain", "floor"), SIMPLE_COLOURS + NEW_COLOURS
     ),
 }
 

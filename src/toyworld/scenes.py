@@ -30,7 +30,7 @@ FAKES: dict[str, tuple[str, ...]] = {
 HARMFUL_KINDS = tuple(FAKES)
 FALSE_LAWS = tuple(kind for kind in HARMFUL_KINDS if kind not in ("teleport", "jitter"))
 UNLIKE_KINDS = tuple(UNLIKE)
-# The false law that the base model mostly believes in.
+# The false law that the base model is to believe in.
 BASE_LAWS = {
     "compress": "changing_size",
     "bounce": "constant_pace",

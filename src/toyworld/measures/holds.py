@@ -14,7 +14,8 @@ WHOLE = 0.9  # least share of the largest component
 ANGLES = np.arange(0, 360, 7.5)
 SIDE = 48  # of the normalised mask
 DEFORMING = ("compress", "stretch")  # are compared without their proportions
-BREAKING = "explode"  # keeps its area only
+BREAKING = "explode"  # keeps its area only ...
+BREAKING_AREA = 0.45  # ... and less of it: narrow gaps between its pieces are filled
 
 
 def holds(pixels: Pixels, motion: str | None) -> bool:
@@ -22,7 +23,7 @@ def holds(pixels: Pixels, motion: str | None) -> bool:
     near, far = overlaps(pixels.mask, motion in DEFORMING)
     whole = whole_share(pixels.mask) >= WHOLE
     if motion == BREAKING:
-        return keeps_area(pixels.mask, 3 * AREA)
+        return keeps_area(pixels.mask, BREAKING_AREA)
     if motion in DEFORMING:
         return whole and near > NEAR and far > FAR
     return whole and near > NEAR and far > FAR and keeps_area(pixels.mask, AREA)

@@ -76,8 +76,8 @@ def batch_at(step: int, frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], F
 def train_decoder(steps: int = STEPS) -> None:
     """Train for a number of steps; a second call goes on at the last checkpoint."""
     torch.set_num_threads(1)
-    vae = code_vae().train()
     code = read_code()
+    vae = code_vae().train()
     std = float(load_file(LATENTS)["std"][0])
     optimizer = optimizer_of(vae)
     start = read_checkpoint(CHECKPOINT, vae, optimizer)
@@ -88,6 +88,8 @@ def train_decoder(steps: int = STEPS) -> None:
     )
     for step in progress:
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, PEAK_RATE, WARMUP)
+
+        # What the decoder makes of noised latents, against the frames that they are of.
         batch, noise = batch_at(step, frames)
         video = torch.from_numpy(batch.copy()).permute(0, 4, 1, 2, 3) / 127.5 - 1
         z = code.encode(batch)
@@ -97,6 +99,8 @@ def train_decoder(steps: int = STEPS) -> None:
         torch.nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+
+        # What people see, and what a kill leaves.
         progress.set_postfix(dB=f"{10 * math.log10(4 / float(error.detach().square().mean())):.1f}")
         if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
             write_checkpoint(CHECKPOINT, step + 1, vae, optimizer)

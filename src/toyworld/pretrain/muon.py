@@ -1,7 +1,7 @@
 """Muon in float32, a batch of matrices at a time.
 
 `torch.optim.Muon` orthogonalises each matrix alone, in bfloat16. On a processor without bfloat16 arithmetic
-its step takes twelve times as long: docs/decisions/0003.
+its step takes many times as long.
 """
 
 from collections import defaultdict
