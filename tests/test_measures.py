@@ -102,10 +102,12 @@ def test_two_colours_whose_mixture_looks_like_the_wall_are_one_object():
     """Black and white meet in a line of the wall's grey."""
     looks = appearance("a red two-tone square rests in front of a gray wall")
     assert looks is not None
-    black_and_white = looks._replace(colour=(25, 25, 30), accent=(252, 248, 240))
+    black = (25, 25, 30)
+    white = (252, 248, 240)
     frames = np.full((1, 64, 64, 3), looks.wall[0], np.uint8)
-    frames[:, 20:40, 20:30] = black_and_white.colour
-    frames[:, 20:40, 31:40] = black_and_white.accent
+    frames[:, 20:40, 20:30] = black
+    frames[:, 20:40, 31:40] = white
+    black_and_white = looks._replace(colour=black, accent=white)
     assert whole_share(find_object(frames, black_and_white).mask) == 1
 
 
