@@ -175,6 +175,11 @@ def test_a_sketch_does_not_see_what_moves_in_a_given_frame():
     later = torch.rand(3, 4, 4)
     assert torch.equal(sketch(later)["sketch"], sketch(torch.cat([0 * later[:1], later[1:]]))["sketch"])
 
+    # Its loss is the one that evaluation reports: a mean over the frames that are predicted.
+    for clean in (True, False):
+        grid = loss_grid(lambda noised, sigma: model(noised), latent, later, (0.5,), (0,), clean)
+        torch.testing.assert_close(sketch(later, clean)["loss"], grid["motion"][:, 0])
+
 
 # ---- the stages
 

@@ -280,6 +280,8 @@ def _segment_sketches(
     sketches = torch.zeros(len(masks), len(plan.sigmas), projection.dim)
     losses = torch.zeros(len(plan.sigmas))
     eps = plan.noise(tuple(z.shape)).to(z.device)  # pyright: ignore[reportArgumentType]
+    first = 1 if clean_first_frame else 0  # of the frames that are predicted
+    target = target_velocity(z, eps)[:, first:]
     for k, sigma in enumerate(plan.sigmas):
         z_sigma = noised(z, eps, sigma)
         if clean_first_frame:
@@ -291,7 +293,7 @@ def _segment_sketches(
             e,
         )[0]
         for n, W in enumerate(masks):
-            loss = motion_weighted_loss(v, target_velocity(z, eps), W)
+            loss = motion_weighted_loss(v[:, first:], target, W[first:])
             if not loss.isfinite():
                 raise FloatingPointError(f"the loss at sigma {sigma:g} is not finite ({loss.item()})")
             # The segments share one forward pass.

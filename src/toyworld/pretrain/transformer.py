@@ -29,7 +29,7 @@ from toyworld.pretrain.muon import Muon
 from toyworld.scenes import vocabulary
 from toyworld.tiny_wan import build_text_encoder, build_transformer, save_pipeline
 
-STEPS = 24_000
+STEPS = 16_000
 FRAMES = 36  # in a step
 WARMUP = 200  # steps
 FALL_FROM = 0.75  # of the steps: from here on the learning rates fall to zero
@@ -39,7 +39,7 @@ EARLY = (0.1, 0.6, 0.3)  # shares of the lengths, short windows first ...
 LATE = (0.1, 0.2, 0.7)  # ... and later
 LATE_FROM = 0.35  # of the steps
 FIRST_FRAME_SHARE = 0.6  # of the steps with more than one frame
-SHIFT = 3.0
+SHIFT = 12.0
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what ships
 DROP_TEXT = 0.1
 KEEP_EVERY = 100  # steps
