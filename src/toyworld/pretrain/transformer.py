@@ -39,7 +39,10 @@ EARLY = (0.1, 0.6, 0.3)  # shares of the lengths, short windows first ...
 LATE = (0.1, 0.2, 0.7)  # ... and later
 LATE_FROM = 0.35  # of the steps
 FIRST_FRAME_SHARE = 0.6  # of the steps with more than one frame
-SHIFT = 12.0
+# Of the noise levels. A whole object shows through noise that hides each of its tokens, so where it goes is
+# learned at high noise alone; its edges are learned once the learning rates fall.
+EARLY_SHIFT = 12.0
+LATE_SHIFT = 5.0
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what ships
 DROP_TEXT = 0.1
 KEEP_EVERY = 100  # steps
@@ -189,8 +192,9 @@ def train_transformer(steps: int = STEPS, threads: int = 1) -> None:
         ) -> Tensor:
             return model(x, sigma, ids, mask, window.first_frame)
 
+        shift = EARLY_SHIFT if step < FALL_FROM * steps else LATE_SHIFT
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            loss = training_loss(velocity, latents, SHIFT, rng, window.first_frame)
+            loss = training_loss(velocity, latents, shift, rng, window.first_frame)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers.values():
