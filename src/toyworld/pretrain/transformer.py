@@ -117,10 +117,10 @@ def fast_dtype() -> torch.dtype:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.ones(512, 512, dtype=dtype)
-        a @ a
+        torch.mm(a, a)
         start = time.perf_counter()
         for _ in range(3):
-            a @ a
+            torch.mm(a, a)
         seconds[dtype] = time.perf_counter() - start
     fastest = min(seconds, key=seconds.__getitem__)
     log.info(
