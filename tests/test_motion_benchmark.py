@@ -30,8 +30,9 @@ def test_a_moving_object_is_where_it_was_and_where_it_is() -> None:
 def test_masks_show_objects_and_not_the_camera(tmp_path: Path) -> None:
     """Two clips of each kind through the real stages; the benchmark's own figures are of many more."""
     numbers = run_benchmark("motion", tmp_path, "--only", "world", "--num-clips", "2")
-    assert numbers["mask_auc_static"] > 0.9
-    assert numbers["mask_auc_moving_camera"] > 0.75  # plain objects show their edges alone
+    # Plain objects show their edges alone.
+    assert numbers["mask_auc_static"] > 0.85
+    assert numbers["mask_auc_moving_camera"] > 0.75
     assert numbers["camera_only_residual_ratio"] < 0.15
     assert numbers["motion_kind_accuracy"] > 0.85
     assert numbers["still_empty_fraction"] == 1

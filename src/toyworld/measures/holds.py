@@ -15,7 +15,7 @@ ANGLES = np.arange(0, 360, 7.5)
 SIDE = 48  # of the normalised mask
 DEFORMING = ("compress", "stretch")  # are compared without their proportions
 BREAKING = "explode"  # keeps its area only ...
-BREAKING_AREA = 0.45  # ... and less of it: narrow gaps between its pieces are filled
+BREAKING_AREA = 0.45  # ... and that less exactly: narrow gaps between its pieces are filled
 
 
 def holds(pixels: Pixels, motion: str | None) -> bool:
