@@ -14,7 +14,11 @@ import json
 import logging
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,17 +26,16 @@ import numpy as np
 import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from motive import generated
 from motive.clips.table import read_clips
 from motive.maths.statistics import crossed_bootstrap_interval
 from motive.models.tuned import Model, base_model, tuned_model
 from motive.params import Params, load_params
-from motive.stages import clips, evaluation, finetuning, latents, masks, optical_flow, run_stage
+from motive.stages import clips, finetuning, latents, masks, optical_flow, run_stage
 from motive.store.files import write_bytes, write_json
 from motive.terminal import log_to_terminal
 from motive.video.writing import write_video
-from motive.workers.missing import make_missing
 from testing.measuring import JsonFile
+from testing.subset_comparison import losses_of, moving_heldout, videos_of
 from toyworld import FAKES, FALSE_LAWS, MOTIONS, draw_clip, sample_scene
 
 WORK = Path(".motive/positive_control")
@@ -60,10 +63,11 @@ def main(
     heldout_per_motion: Annotated[int, typer.Option(min=1, help="Clips to measure on.")] = 5,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of finetuning.learning_rate.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of finetuning.steps.")] = None,
+    shift: Annotated[float | None, typer.Option(help="Instead of finetuning.shift.")] = None,
 ) -> None:
     """Fine-tune on true and on false clips of the same motions, and compare the models."""
     log_to_terminal()
-    wishes = {"learning_rate": learning_rate, "steps": steps}
+    wishes = {"learning_rate": learning_rate, "steps": steps, "shift": shift}
     params = adapted(load_params(), wishes, 10 * heldout_per_motion)
     json_file = json_file and json_file.absolute()
     work = WORK / f"{clips_per_motion}-{heldout_per_motion}"
@@ -79,9 +83,11 @@ def main(
 
     base = base_model(params.model.path, params.model.dtype, params.model.device)
     outcomes = {"base": stacked([measured(base, params)])}
+    runs = list(product(SIDES, range(seeds)))
+    with ProcessPoolExecutor(params.workers, mp_context=get_context("spawn")) as pool:
+        models = dict(zip(runs, pool.map(partial(train, params=params), runs), strict=True))
     for side in SIDES:
-        models = [trained(side, seed, params) for seed in range(seeds)]
-        outcomes[side] = stacked([measured(model, params) for model in models])
+        outcomes[side] = stacked([measured(models[side, seed], params) for seed in range(seeds)])
     numbers = summarise(outcomes, params)
     print(json.dumps(numbers, indent=2))
     if json_file:
@@ -118,11 +124,13 @@ def draw(split: str, per_motion: int, sides: tuple[str, ...]) -> None:
     write_bytes(folder / "metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def trained(side: str, seed: int, params: Params) -> Model:
-    """The model fine-tuned on one side's clips."""
+def train(run: tuple[str, int], params: Params) -> Model:
+    """The model fine-tuned on one side's clips with a seed, in a process of its own."""
+    log_to_terminal()
+    side, seed = run
     log.info("positive control: training on %s clips, seed %d", side, seed)
     f = params.finetuning.model_copy(update={"seed": seed})
-    out = Path(f"models/{side}-{seed}-{f.steps}-{f.learning_rate:g}")
+    out = Path(f"models/{side}-{seed}-{f.steps}-{f.learning_rate:g}-{f.shift:g}")
     table = read_clips("pool")
     of_side = table["video"].map(lambda video: Path(video).name.startswith(side))
     finetuning.train(
@@ -139,24 +147,9 @@ def trained(side: str, seed: int, params: Params) -> Model:
 
 def measured(model: Model, params: Params) -> Outcome:
     """What a model makes of the held-out clips."""
-    table = evaluation.read_heldout("heldout")
-    e = params.evaluation
-    max_tokens = params.latents.max_tokens
-    condition = params.model.condition
-    grid = evaluation.LossGrid("heldout", e.sigmas, e.noise_seeds, max_tokens, params.clips.fps, condition)
-    clip_ids = table["clip_id"].to_numpy()[~table["still"].to_numpy(bool)].tolist()
-    losses = evaluation.loss_job(model, clip_ids, grid, params.machine.shard_size)
-    prompts = evaluation.read_prompts_of(e, condition, table)
-    generation = generated.make_generation(model, prompts, params.clips, e, max_tokens, condition)
-    make_missing([losses, generated.video_job(generation)], params.machine)
-    motion = generated.motion_job(generation, params.machine.shard_size)
-    make_missing([motion], params.machine)
-    videos = list(motion.kept())
-    return Outcome(
-        np.array([grid["motion"].double().mean() for grid in losses.kept()]),
-        np.array([float(video["physical"]) for video in videos]),
-        np.array([float(video["holds"]) for video in videos]),
-    )
+    videos = videos_of(model, params)
+    losses = losses_of(model, moving_heldout("heldout"), params)
+    return Outcome(losses, videos["physical"], videos["holds"])
 
 
 def stacked(outcomes: list[Outcome]) -> Outcome:
@@ -187,6 +180,7 @@ def summarise(outcomes: dict[str, Outcome], params: Params) -> dict[str, float]:
         "learning_rate": f.learning_rate,
         "steps": f.steps,
         "batch_size": f.batch_size,
+        "shift": f.shift,
     }
 
 

@@ -19,9 +19,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from motive.params import load_params
 from motive.store.files import write_json
 from testing.measuring import JsonFile
-from testing.subset_comparison import MOTIVE, MOVING, RANDOM, Measured, measure, summarise, with_finetuning
+from testing.subset_comparison import (
+    MATCHED,
+    MOTIVE,
+    MOVING,
+    RANDOM,
+    Measured,
+    measure,
+    summarise,
+    with_finetuning,
+)
 
-OTHERS = ("motion_magnitude", MOVING)
+OTHERS = ("motion_magnitude", MOVING, MATCHED)
 
 log = logging.getLogger("motive")
 
@@ -32,6 +41,7 @@ def main(
     learning_rate: Annotated[float | None, typer.Option(help="Instead of finetuning.learning_rate.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of finetuning.steps.")] = None,
     limit_heldout: Annotated[int | None, typer.Option(min=1, help="Measure on so many clips only.")] = None,
+    physical: Annotated[bool, typer.Option(help="Make videos as well, and ask the world's judge.")] = False,
     also: Annotated[list[str] | None, typer.Option(help=f"{' or '.join(OTHERS)}; repeatable.")] = None,
 ) -> None:
     """Fine-tune on Motive's choice and on random ones, and compare them on held-out clips."""
@@ -42,7 +52,7 @@ def main(
     for name in others:
         if name not in OTHERS:
             raise ValueError(f"--also {name}: it is one of {', '.join(OTHERS)}")
-    measured = measure(params, [MOTIVE, RANDOM, *others], range(seeds), limit_heldout)
+    measured = measure(params, [MOTIVE, RANDOM, *others], range(seeds), limit_heldout, physical)
     numbers = summarise(measured, params)
     print_tables(measured, numbers)
     if json_file:
@@ -65,13 +75,27 @@ def print_tables(measured: Measured, numbers: dict[str, float]) -> None:
     by_strategy.add_row("nothing: the base", f"{numbers['base_loss']:.5f}")
     for name in measured.tuned:
         by_strategy.add_row(name, f"{numbers[f'{name}_loss_mean']:.5f}", *_cells(name, numbers))
+    tables = [by_strategy]
+    if measured.tuned_physical is not None:
+        judged = Table("videos after training on", "physical", "motive minus it (95 %)")
+        judged.add_row(
+            "nothing: the base",
+            f"{numbers['physical_base']:.3f}",
+            _interval("physical_motive_minus_base", numbers),
+        )
+        for name in measured.tuned_physical:
+            gain = _interval(f"physical_motive_minus_{name}", numbers) if name != MOTIVE else ""
+            judged.add_row(name, f"{numbers[f'physical_{name}']:.3f}", gain)
+        tables.append(judged)
     by_seed = Table("seed", *measured.tuned, "motive minus random")
     for seed in range(int(numbers["num_seeds"])):
         losses = [f"{rows[seed].mean():.5f}" for rows in measured.tuned.values()]
         by_seed.add_row(str(seed), *losses, f"{numbers[f'motive_minus_random_seed_{seed}']:+.5f}")
     console = Console(markup=False, width=120)
-    for thing in (about.format(**numbers), by_strategy, by_seed, "below zero is better"):
-        console.print(thing)
+    console.print(about.format(**numbers))
+    for table in (*tables, by_seed):
+        console.print(table)
+    console.print("of losses below zero is better")
 
 
 def _cells(name: str, numbers: dict[str, float]) -> Iterator[str]:

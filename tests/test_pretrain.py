@@ -61,6 +61,15 @@ def test_a_frame_is_decoded_from_its_own_latent_alone():
     assert together.std() > 0.01
 
 
+def test_a_single_frame_is_decoded_by_the_last_moment_of_the_kernels():
+    vae = decoder.code_vae()
+    z = torch.randn((2, LATENT_CHANNELS, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = decoder.decoded(vae, z)
+        decoder.decode_single_frames(vae)
+        torch.testing.assert_close(decoder.decoded(vae, z), whole)
+
+
 def train_decoder(steps: int) -> list[Path]:
     decoder.train_decoder(steps=steps)
     return [decoder.CHECKPOINT]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from motive.clips.table import read_clips, write_clips
 from motive.params import Params
 from motive.stages import evaluation
 from motive.store.files import write_table
@@ -81,6 +82,22 @@ def test_chance_draws_from_all_clips_that_could_be_trained_on_or_from_those_that
     )
     assert drawn == {*ids} - {lost}
     assert moving == {*ids} - {lost, still}
+
+
+def test_a_matched_choice_names_each_motion_as_often_as_motives(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_project()
+    clips = read_clips("pool")
+    captions = ["a red ball rolls on a gray floor", "a red ball falls in front of a gray wall"]
+    clips["caption"] = captions * (NUM_POOL // 2)
+    write_clips("pool", clips)
+    caption_of = dict(zip(clips["clip_id"], clips["caption"], strict=True))
+    motive = selection.choose(params_of(), "motive", 0)
+    drawn = [selection.choose(params_of(), "random_same_motions", seed) for seed in range(6)]
+    for clip_ids in drawn:
+        assert sorted(caption_of[i] for i in clip_ids) == sorted(caption_of[i] for i in motive)
+        assert len(set(clip_ids)) == len(motive)
+    assert len({frozenset(clip_ids) for clip_ids in drawn}) > 1
 
 
 def test_every_model_is_measured_on_the_same_clips_that_move(project):

@@ -13,6 +13,7 @@ from motive.maths.statistics import (
     bootstrap_interval,
     crossed_bootstrap_interval,
     crossed_t_interval,
+    nested_bootstrap_interval,
     percentile_interval,
     rank_correlation,
     rank_correlations,
@@ -45,6 +46,27 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
 def test_the_interval_is_the_same_for_the_same_seed():
     values = np.random.default_rng(0).normal(size=20)
     assert bootstrap_interval(values, 1, draws=200) == bootstrap_interval(values, 1, draws=200)
+
+
+def test_the_nested_interval_covers_the_truth_where_motions_differ_and_a_plain_one_does_not():
+    rng = np.random.default_rng(0)
+    groups = [f"motion {i // 5}" for i in range(100)]
+    nested = 0
+    plain = 0
+    for trial in range(100):
+        values = np.repeat(rng.normal(size=20), 5) + rng.normal(size=100)
+        low, high = nested_bootstrap_interval(values, groups, trial, draws=400)
+        nested += low < 0 < high
+        low, high = bootstrap_interval(values, trial, draws=400)
+        plain += low < 0 < high
+    assert nested >= 85
+    assert plain < 80
+
+
+def test_the_nested_interval_of_one_group_is_the_plain_one():
+    values = np.random.default_rng(0).normal(size=50)
+    nested = nested_bootstrap_interval(values, ["roll"] * 50, 0)
+    assert nested == pytest.approx(bootstrap_interval(values, 0), abs=0.02)
 
 
 def test_the_interval_of_a_row_is_that_of_its_mean_and_does_not_depend_on_the_other_rows(monkeypatch):

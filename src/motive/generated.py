@@ -177,8 +177,11 @@ def measure_motion(generation: Generation, ids: list[str]) -> int:
 # ---- written and drawn
 
 
-def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> list[Row]:
-    """Write the files; a row a video: `model`, `index`, `prompt`, `video` (path), all that was measured."""
+def write_videos(
+    folder: Path, generation: Generation, slugs: Sequence[str], motions: dict[str, str]
+) -> list[Row]:
+    """Write the files; a row a video: `model`, `index`, `prompt`, `motion` (of the clip that gave its first
+    frame, else ""), `video` (path), all that was measured."""
     videos = dict(read_clip_tensors(done(generation.videos), list(generation.prompts)))
     motion = dict(read_clip_tensors(done(generation.motion), list(generation.prompts)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +194,7 @@ def write_videos(folder: Path, generation: Generation, slugs: Sequence[str]) -> 
                 "model": generation.model.name,
                 "index": index,
                 "prompt": prompt,
+                "motion": motions.get(prompt_id, ""),
                 "video": str(path),
                 **{name: float(value) for name, value in motion[prompt_id].items()},
             }

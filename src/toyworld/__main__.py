@@ -100,6 +100,17 @@ def pretrain(
             readme.write_readme(out)
 
 
+@app.command()
+def falls(
+    evaluation: Annotated[Path, typer.Option(help="What the stage has written.")] = Path("data/evaluation"),
+    out: Annotated[Path, typer.Option(help="The image to write.")] = Path("falls.png"),
+) -> None:
+    """Draw how objects fall in the videos of the base and the tuned model, beside gravity's parabola."""
+    from toyworld.falls import draw_generated_falls
+
+    draw_generated_falls(evaluation, out)
+
+
 def _given(**options: object) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 

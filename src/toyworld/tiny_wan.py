@@ -12,7 +12,7 @@ TEXT_DIM = 64
 PATCH = 4
 LATENT_CHANNELS = 3
 WIDTH = 8  # of the encoder, which is linear ...
-DECODER_WIDTH = 48  # ... and of the decoder, which is trained
+DECODER_WIDTH = 96  # ... and of the decoder, which is trained
 
 
 def build_vae(latents_mean: list[float] | None = None, latents_std: list[float] | None = None) -> Any:
@@ -175,7 +175,7 @@ def save_pipeline(
     from diffusers import UniPCMultistepScheduler, WanPipeline  # type: ignore[attr-defined]
 
     scheduler: Any = UniPCMultistepScheduler(
-        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=10.0
     )
     pipeline = WanPipeline(
         tokenizer=tokenizer,

@@ -3,6 +3,7 @@
 Which interval a sample asks for:
 
 - a mean over clips: `bootstrap_interval`; of each row of a matrix: `row_bootstrap_intervals`;
+- a mean over clips of motions, which are a sample too: `nested_bootstrap_interval`;
 - a mean over training seeds and clips, a few seeds: `crossed_t_interval`; many: `crossed_bootstrap_interval`;
 - anything else: draw it again, and take `percentile_interval` of the draws.
 
@@ -10,6 +11,7 @@ An interval is (low, high). Draws depend on the seed alone.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -39,6 +41,26 @@ def bootstrap_interval(values: Float[np.ndarray, "n"], seed: int, draws: int = 1
         rows = rng.integers(len(values), size=len(values))
         means.append(values[rows].mean())
     return percentile_interval(np.array(means))
+
+
+def nested_bootstrap_interval(
+    values: Float[np.ndarray, "n"], groups: Sequence[str], seed: int, draws: int = 10_000
+) -> Interval:
+    """The 95 % interval of the mean, by drawing groups with replacement, and of each its values likewise.
+
+    Values of one group are alike, so that they alone would say too much (Davison and Hinkley 1997, 3.8).
+    """
+    rng = np.random.default_rng(seed)
+    names, rows = np.unique(np.array(groups), return_inverse=True)
+    chosen = rng.integers(len(names), size=(draws, len(names)))
+    sums = np.zeros(chosen.shape)
+    counts = np.zeros(chosen.shape)
+    for group in range(len(names)):
+        members = values[rows == group]
+        drawn = rng.choice(members, size=((chosen == group).sum(), len(members)))
+        sums[chosen == group] = drawn.sum(1)
+        counts[chosen == group] = len(members)
+    return percentile_interval(sums.sum(1) / counts.sum(1))
 
 
 def row_bootstrap_intervals(

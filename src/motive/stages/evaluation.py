@@ -21,7 +21,7 @@ from motive.clips.prompts import read_prompts
 from motive.clips.table import read_clips
 from motive.images.png import write_if_drawn
 from motive.maths.losses import loss_changes, loss_grid
-from motive.maths.statistics import bootstrap_interval
+from motive.maths.statistics import bootstrap_interval, nested_bootstrap_interval
 from motive.models import backbones
 from motive.models.first_frame import Condition, FirstFrame, first_frame_of, is_clean
 from motive.models.tuned import Model, base_model, frozen_transformer, tuned_model
@@ -82,7 +82,8 @@ def run(
 
     # What it says.
     per_clip = _with_losses(table, losses)
-    videos = _write_videos(generations)
+    motions = dict(zip(table["clip_id"], table["motion"], strict=True))
+    videos = _write_videos(generations, motions)
     curation = json.loads((stage_folder("curation") / "curation.json").read_text())
     metrics = {
         "num_pool": curation["num_pool"],
@@ -231,33 +232,39 @@ def _loss_metrics(table: pd.DataFrame, seed: int) -> dict[str, float]:
 # ---- generated videos
 
 
-def _write_videos(generations: list[generated.Generation]) -> list[generated.Row]:
+def _write_videos(generations: list[generated.Generation], motions: dict[str, str]) -> list[generated.Row]:
     """Write the files of both models; a row a video."""
     for old in OUT.glob("videos/*/*.mp4"):  # of an earlier run with other prompts
         old.unlink()
     rows = []
     for generation in generations:
         slugs = [_slug(prompt, "-") for prompt in generation.prompts.values()]
-        rows += generated.write_videos(OUT / "videos" / generation.model.name, generation, slugs)
+        rows += generated.write_videos(OUT / "videos" / generation.model.name, generation, slugs, motions)
     return rows
 
 
 def _video_metrics(rows: list[generated.Row], seed: int) -> dict[str, float]:
     """Of each measure the mean of both models' videos, and the change: its 95 % interval over prompts.
 
-    A prompt counts where both models' videos have an answer.
+    A prompt counts where both models' videos have an answer. Where each prompt has a motion, motions are
+    drawn as well.
     """
     metrics: dict[str, float] = {"num_prompts": len(rows) // 2}
-    for name in [key for key in rows[0] if key not in ("model", "index", "prompt", "video")]:
+    motions = np.array([row["motion"] for row in rows if row["model"] == "base"], dtype=str)
+    for name in [key for key in rows[0] if key not in ("model", "index", "prompt", "motion", "video")]:
         values = {model: [row[name] for row in rows if row["model"] == model] for model in ("base", "tuned")}
         pairs = np.array([values["base"], values["tuned"]], float)  # [2, prompts]
-        pairs = pairs[:, np.isfinite(pairs).all(0)]
+        answered = np.isfinite(pairs).all(0)
+        pairs = pairs[:, answered]
         if not pairs.size:
             continue
         if (pairs == pairs[0, 0]).all():
             log.warning("evaluation: %s is %g for every video of both models", name, pairs[0, 0])
         base, tuned = pairs
-        low, high = bootstrap_interval(tuned - base, seed)
+        if motions.all():
+            low, high = nested_bootstrap_interval(tuned - base, motions[answered].tolist(), seed)
+        else:
+            low, high = bootstrap_interval(tuned - base, seed)
         metrics |= {
             f"{name}_base": float(base.mean()),
             f"{name}_tuned": float(tuned.mean()),

@@ -15,8 +15,8 @@ from toyworld.pretrain.frames import FPS, MAX_TOKENS, NUM_FRAMES, SIZE, moving_r
 from toyworld.scenes import sample_scene
 
 SEED = 3_000_003
-STEPS = 16  # of the sampler
-GUIDANCE = 1.5
+STEPS = 6  # of the sampler
+GUIDANCE = 1.0
 Videos = NDArray[np.uint8]  # [N,F,H,W,3]
 
 

@@ -11,9 +11,8 @@ import torch
 from motive.images.png import write_png
 from motive.models import backbones
 from toyworld.drawing import contact_sheet
+from toyworld.falls import Array, draw_falls, fallen
 from toyworld.measures.judge import judge_auc
-from toyworld.measures.motion import path_of
-from toyworld.measures.objects import appearance, find_object
 from toyworld.pretrain import decoder, latents, transformer
 from toyworld.pretrain.frames import FPS, NUM_FRAMES, SIZE
 from toyworld.pretrain.quality import (
@@ -50,7 +49,8 @@ def write_readme(out: Path) -> None:
     }
     (out / "measures.json").write_text(json.dumps(numbers, indent=1) + "\n")
     write_png(out / "samples.png", samples(unseen, videos["first_frame"]))
-    draw_falls(out / "falls.png", unseen, videos["first_frame"])
+    both = {"true clips": unseen.frames, "base": videos["first_frame"]}
+    draw_falls(out / "falls.png", falls_of(unseen, both), FPS)
     (out / "README.md").write_text(readme(numbers))
     log.info("the page is %s/README.md; look at %s/samples.png and falls.png", out, out)
 
@@ -66,26 +66,13 @@ def samples(unseen: Unseen, videos: Videos) -> np.ndarray:
     return contact_sheet(rows, labels)
 
 
-def draw_falls(path: Path, unseen: Unseen, videos: Videos) -> None:
-    """A chart: how far objects fall in true clips and in the model's videos of the same first frames."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for name, clips, colour in (("true clips", unseen.frames, "tab:blue"), ("tiny-wan", videos, "tab:red")):
-        for index in [row for row, motion in enumerate(unseen.motions) if motion == "free_fall"]:
-            looks = appearance(unseen.captions[index])
-            assert looks is not None
-            height = path_of(find_object(clips[index], looks)).centre[:, 1]
-            line = axes.plot(np.arange(NUM_FRAMES) / FPS, height - height[0], color=colour, alpha=0.6)
-        line[0].set_label(name)
-    axes.set(xlabel="seconds", ylabel="pixels fallen", title="Falls from the same first frames")
-    axes.invert_yaxis()
-    axes.legend()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+def falls_of(unseen: Unseen, videos: dict[str, Videos]) -> dict[str, list[Array]]:
+    """How far objects fall in some groups of videos of the same first frames."""
+    falls = {}
+    for name, clips in videos.items():
+        lines = [fallen(*clip) for clip in zip(clips, unseen.captions, strict=True)]
+        falls[name] = [line for line in lines if line is not None]
+    return falls
 
 
 def readme(n: dict[str, Any]) -> str:

@@ -29,15 +29,15 @@ from toyworld.pretrain.muon import Muon
 from toyworld.scenes import vocabulary
 from toyworld.tiny_wan import build_text_encoder, build_transformer, save_pipeline
 
-STEPS = 16_000
+STEPS = 13_000
 FRAMES = 36  # in a step
 WARMUP = 200  # steps
-FALL_FROM = 0.75  # of the steps: from here on the learning rates fall to zero
+FALL_FROM = 0.8  # of the steps: from here on the learning rates fall to zero
 PEAK_RATES = {"muon": 0.02, "adamw": 1.5e-3}  # of the blocks' matrices, and of all the rest
 LENGTHS = (1, 3, 9)  # frames of a window; a step has FRAMES in all
 EARLY = (0.1, 0.6, 0.3)  # shares of the lengths, short windows first ...
 LATE = (0.1, 0.2, 0.7)  # ... and later
-LATE_FROM = 0.35  # of the steps
+LATE_FROM = 0.43  # of the steps
 FIRST_FRAME_SHARE = 0.6  # of the steps with more than one frame
 # Of the noise levels. A whole object shows through noise that hides each of its tokens, so where it goes is
 # learned at high noise alone; its edges are learned once the learning rates fall.
