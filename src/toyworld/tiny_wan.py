@@ -175,7 +175,7 @@ def save_pipeline(
     from diffusers import UniPCMultistepScheduler, WanPipeline  # type: ignore[attr-defined]
 
     scheduler: Any = UniPCMultistepScheduler(
-        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=10.0
+        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=20.0
     )
     pipeline = WanPipeline(
         tokenizer=tokenizer,

@@ -9,13 +9,14 @@ from tqdm import tqdm
 from motive.models import backbones
 from motive.models.first_frame import Condition
 from toyworld.drawing import draw_clip
+from toyworld.measures.motion import LAW_NAMES
 from toyworld.measures.videos import measure_video
 from toyworld.motions import MOTIONS
 from toyworld.pretrain.frames import FPS, MAX_TOKENS, NUM_FRAMES, SIZE, moving_region
 from toyworld.scenes import sample_scene
 
 SEED = 3_000_003
-STEPS = 6  # of the sampler
+STEPS = 4  # of the sampler
 GUIDANCE = 1.0
 Videos = NDArray[np.uint8]  # [N,F,H,W,3]
 
@@ -73,7 +74,10 @@ def make_videos(model: str, unseen: Unseen, condition: Condition) -> Videos:
 
 
 def measures(name: str, videos: Videos, unseen: Unseen) -> dict[str, Any]:
-    """Shares that hold and mean P(physical), whole and of each motion, under keys that begin with a name."""
+    """Shares that hold and mean P(physical), whole and of each motion, and the mean of each law's number.
+
+    Keys begin with a name. A law's number is None where no video says it.
+    """
     rows = [measure_video(*clip, FPS) for clip in zip(videos, unseen.captions, strict=True)]
     numbers: dict[str, Any] = {}
     for key in ("holds", "physical"):
@@ -81,4 +85,8 @@ def measures(name: str, videos: Videos, unseen: Unseen) -> dict[str, Any]:
         numbers[f"{name}_{key}"] = float(values.mean())
         of_motion = {m: values[np.array(unseen.motions) == m] for m in dict.fromkeys(unseen.motions)}
         numbers[f"{name}_{key}_by_motion"] = {m: float(kept.mean()) for m, kept in of_motion.items()}
+    for law in LAW_NAMES:
+        values = np.array([row[law] for row in rows])
+        said = values[np.isfinite(values)]
+        numbers[f"{name}_{law}"] = float(said.mean()) if said.size else None
     return numbers

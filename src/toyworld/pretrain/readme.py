@@ -13,6 +13,7 @@ from motive.models import backbones
 from toyworld.drawing import contact_sheet
 from toyworld.falls import Array, draw_falls, fallen
 from toyworld.measures.judge import judge_auc
+from toyworld.measures.motion import LAW_NAMES
 from toyworld.pretrain import decoder, latents, transformer
 from toyworld.pretrain.frames import FPS, NUM_FRAMES, SIZE
 from toyworld.pretrain.quality import (
@@ -28,6 +29,12 @@ from toyworld.pretrain.quality import (
 )
 
 NUM_UNSEEN = 100  # clips
+KINDS = {  # what is measured: the beginning of its keys, and what the page calls it
+    "real": "true clips",
+    "vae": "true clips through the VAE",
+    "first_frame": "videos from first frames",
+    "text": "videos from text",
+}
 log = logging.getLogger("motive")
 
 
@@ -114,6 +121,10 @@ mean probability by the judge, which sees only the object's path. Videos take {S
 The VAE keeps {n["vae_psnr"]:.1f} dB, and {n["vae_moving_psnr"]:.1f} dB where something moves. The judge
 tells true from false motion with an AUC of {n["judge_auc"]:.3f} on scenes it has not seen.
 
+The means of what shows each law, in px and seconds:
+
+{_laws(n)}
+
 ![falls](falls.png)
 
 Of each motion a true clip, and below it what the model makes of that clip's first frame and caption:
@@ -123,12 +134,16 @@ Of each motion a true clip, and below it what the model makes of that clip's fir
 
 
 def _rows(n: dict[str, Any]) -> str:
-    names = {
-        "real": "true clips",
-        "vae": "true clips through the VAE",
-        "first_frame": "videos from first frames",
-        "text": "videos from text",
-    }
     return "\n".join(
-        f"| {label} | {n[f'{key}_holds']:.0%} | {n[f'{key}_physical']:.2f} |" for key, label in names.items()
+        f"| {label} | {n[f'{key}_holds']:.0%} | {n[f'{key}_physical']:.2f} |" for key, label in KINDS.items()
     )
+
+
+def _laws(n: dict[str, Any]) -> str:
+    head = f"| | {' | '.join(KINDS.values())} |"
+    lines = [head, "|---" * (1 + len(KINDS)) + "|"]
+    for law in LAW_NAMES:
+        values = [n[f"{key}_{law}"] for key in KINDS]
+        cells = ["" if value is None else f"{value:.2f}" for value in values]
+        lines.append(f"| {law.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
