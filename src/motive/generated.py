@@ -196,7 +196,7 @@ def write_videos(
                 "prompt": prompt,
                 "motion": motions.get(prompt_id, ""),
                 "video": str(path),
-                **{name: float(value) for name, value in motion[prompt_id].items()},
+                **{name: float(value) for name, value in sorted(motion[prompt_id].items())},
             }
         )
     return rows
