@@ -72,14 +72,16 @@ def small_params(**sections: dict) -> Params:
     values = load_params(ROOT / "params.yaml").model_dump()
     values["workers"] = 1
     values["shards"]["size"] = 2
-    values["model"]["path"] = "model"
-    values["clips"] |= {"num_frames": 5, "height": 32, "width": 32}
+    values["model"] |= {"path": "model", "condition": "text"}
+    values["clips"] |= {"num_frames": 5, "fps": 10.0, "height": 32, "width": 32}
     values["latents"]["max_tokens"] = 8
     values["evaluation"] |= {
         "sigmas": (0.3, 0.7),
         "noise_seeds": (0,),
         "prompts": "prompts.txt",
+        "measures": (),
         "num_inference_steps": 2,
+        "guidance_scale": 1.5,
     }
     for name, section in sections.items():
         values[name] |= section

@@ -87,6 +87,6 @@ def measures(name: str, videos: Videos, unseen: Unseen) -> dict[str, Any]:
         numbers[f"{name}_{key}_by_motion"] = {m: float(kept.mean()) for m, kept in of_motion.items()}
     for law in LAW_NAMES:
         values = np.array([row[law] for row in rows])
-        said = values[np.isfinite(values)]
-        numbers[f"{name}_{law}"] = float(said.mean()) if said.size else None
+        measured = values[np.isfinite(values)]
+        numbers[f"{name}_{law}"] = float(measured.mean()) if measured.size else None
     return numbers
