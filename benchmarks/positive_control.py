@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -35,12 +34,11 @@ from motive.store.files import write_bytes, write_json
 from motive.terminal import log_to_terminal
 from motive.video.writing import write_video
 from testing.measuring import JsonFile
-from testing.subset_comparison import losses_of, moving_heldout, videos_of
+from testing.subset_comparison import JUDGE, losses_of, moving_heldout, videos_of
 from toyworld import FAKES, FALSE_LAWS, MOTIONS, draw_clip, sample_scene
 
 WORK = Path(".motive/positive_control")
 SIDES = ("true", "false")
-MEASURE = "toyworld.measures.videos:measure_video"
 SEED = 6_000_006
 RATE = 24  # frames a second of what is drawn
 SECONDS = 1.6
@@ -84,8 +82,8 @@ def main(
     base = base_model(params.model.path, params.model.dtype, params.model.device)
     outcomes = {"base": stacked([measured(base, params)])}
     runs = list(product(SIDES, range(seeds)))
-    with ProcessPoolExecutor(params.workers, mp_context=get_context("spawn")) as pool:
-        models = dict(zip(runs, pool.map(partial(train, params=params), runs), strict=True))
+    with get_context("spawn").Pool(params.workers) as pool:  # its processes end when this one is killed
+        models = dict(zip(runs, pool.map(partial(train, params=params), runs, chunksize=1), strict=True))
     for side in SIDES:
         outcomes[side] = stacked([measured(models[side, seed], params) for seed in range(seeds)])
     numbers = summarise(outcomes, params)
@@ -102,7 +100,7 @@ def adapted(params: Params, wishes: dict[str, Any], num_videos: int) -> Params:
     values["clips"]["source"] = {"pool": "twins/pool", "queries": "twins/pool", "heldout": "twins/heldout"}
     values["clips"]["duplicates"] = "keep"
     values["finetuning"] |= {key: value for key, value in wishes.items() if value is not None}
-    values["evaluation"] |= {"measures": (MEASURE,), "first_frames": num_videos, "clips": "heldout"}
+    values["evaluation"] |= {"measures": (JUDGE,), "first_frames": num_videos, "clips": "heldout"}
     return Params.model_validate(values)
 
 

@@ -24,6 +24,7 @@ WORK = Path(".motive/benchmarks/selection")
 MOTIVE = "motive"
 RANDOM = "random"
 MOVING = "random_moving"  # is it influence, or only that clips without motion are left out?
+JUDGE = "toyworld.measures.videos:measure_video"  # says how physical a generated video is
 MATCHED = "random_same_motions"  # ... or only which motions are chosen, and how often?
 
 log = logging.getLogger("motive")
@@ -55,7 +56,13 @@ def with_finetuning(params: Params, keys: dict[str, Any]) -> Params:
 def measure(
     params: Params, strategies: list[str], seeds: range, limit: int | None, physical: bool = False
 ) -> Measured:
-    """Train each strategy with each seed, and measure each model on the held-out clips that move."""
+    """Train each strategy with each seed, and measure each model on the held-out clips that move.
+
+    Raises:
+        ValueError: what the judge says is wanted, and `evaluation.measures` does not ask it.
+    """
+    if physical and JUDGE not in params.evaluation.measures:
+        raise ValueError(f"--physical needs {JUDGE} among evaluation.measures")
     clip_ids = moving_heldout(params.evaluation.clips)[:limit]
     base = base_model(params.model.path, params.model.dtype, params.model.device)
     base_losses = losses_of(base, clip_ids, params)
@@ -160,15 +167,8 @@ def videos_of(model: Model, params: Params) -> dict[str, np.ndarray]:
 
 
 def physical_of(model: Model, params: Params) -> np.ndarray:
-    """How physical the world's judge finds each video; prompts without a motion are left out.
-
-    Raises:
-        ValueError: `evaluation.measures` does not ask the judge.
-    """
-    measured = videos_of(model, params)
-    if "physical" not in measured:
-        raise ValueError("evaluation.measures has none that says `physical`: add toyworld.measures.videos")
-    physical = measured["physical"]
+    """How physical the world's judge finds each video; prompts without a motion are left out."""
+    physical = videos_of(model, params)["physical"]
     return physical[np.isfinite(physical)]
 
 

@@ -164,6 +164,7 @@ def test_each_prompt_has_a_video_of_each_model_and_its_metrics(project):
     table = read_table(OUT / "videos.parquet")
     measured = metrics()
     assert list(table["model"]) == ["base", "base", "tuned", "tuned"]
+    assert list(table.columns[5:]) == sorted(MOTION_METRICS)  # in one order, whatever the store's is
     for name in ("base", "tuned"):
         files = [
             f"data/evaluation/videos/{name}/{n}.mp4" for n in ("00-a-red-ball-rolls", "01-a-blue-box-falls")
@@ -179,6 +180,19 @@ def test_each_prompt_has_a_video_of_each_model_and_its_metrics(project):
     sheet = cv2.imread(str(OUT / "samples.png"))
     assert sheet is not None
     assert sheet.shape[0] > 2 * 64
+
+
+def test_the_interval_of_videos_is_over_motions_too_where_each_first_frame_has_one():
+    changes = np.repeat([-1.0, 0.0, 1.0], 5)
+    rows = [
+        {"model": model, "index": n, "prompt": "", "motion": f"{n // 5}", "video": "", "speed": value}
+        for model, values in (("base", np.zeros(15)), ("tuned", changes))
+        for n, value in enumerate(values)
+    ]
+    nested = evaluation._video_metrics(rows, seed=0)
+    plain = evaluation._video_metrics([row | {"motion": ""} for row in rows], seed=0)
+    assert nested["speed_change"] == plain["speed_change"] == 0
+    assert nested["speed_change_high"] > plain["speed_change_high"] + 0.2
 
 
 def test_a_sheet_that_can_not_be_drawn_warns_and_changes_no_number(copy, monkeypatch, caplog):

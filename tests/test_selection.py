@@ -135,6 +135,27 @@ def test_the_numbers_are_those_of_the_losses(project):
     assert all(isinstance(value, int | float) for value in numbers.values())
 
 
+def test_what_the_judge_says_is_compared_with_the_base_and_each_other_choice(project):
+    _, measured = project
+    judged = measured._replace(
+        base_physical=np.array([0.1, 0.2, 0.0]),
+        tuned_physical={
+            "motive": np.array([[0.9, 0.8, 0.7], [0.7, 0.8, 0.9]]),
+            "random": np.array([[0.2, 0.3, 0.1], [0.2, 0.3, 0.1]]),
+        },
+    )
+    numbers = selection.summarise(judged, params_of())
+    assert numbers["physical_base"] == pytest.approx(0.1)
+    assert numbers["physical_motive_minus_base_mean"] == pytest.approx(0.7)
+    assert numbers["physical_motive_minus_random_mean"] == pytest.approx(0.6)
+    assert 0 < numbers["physical_motive_minus_random_low"] <= numbers["physical_motive_minus_random_high"]
+
+
+def test_the_judge_must_be_among_the_measures():
+    with pytest.raises(ValueError, match=r"evaluation\.measures"):
+        selection.measure(params_of(), ["motive", "random"], range(1), None, physical=True)
+
+
 def test_the_command_writes_flat_json_and_refuses_an_unknown_choice(project, tmp_path):
     with Path("params.yaml").open("w") as file:
         YAML(typ="safe").dump(params_of().model_dump(mode="json"), file)

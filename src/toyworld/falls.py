@@ -18,11 +18,16 @@ Array = NDArray[np.float64]
 log = logging.getLogger("motive")
 
 
-def fallen(frames: NDArray[np.uint8], caption: str) -> Array | None:
-    """Pixels that the object has fallen in each frame u8 [F,H,W,3]; None if the caption names no fall."""
+def is_of_fall(caption: str) -> bool:
+    """Whether a caption of this world names a fall."""
     looks = appearance(caption)
-    if looks is None or looks.motion != "free_fall":
-        return None
+    return looks is not None and looks.motion == "free_fall"
+
+
+def fallen(frames: NDArray[np.uint8], caption: str) -> Array:
+    """Pixels that the object of a fall has fallen in each frame u8 [F,H,W,3]."""
+    looks = appearance(caption)
+    assert looks is not None
     height = path_of(find_object(frames, looks)).centre[:, 1]
     return height - height[0]
 
@@ -60,14 +65,14 @@ def draw_generated_falls(evaluation: Path, out: Path) -> None:
         raise ValueError(f"{table} is missing: run `dvc repro` first")
     falls: dict[str, list[Array]] = {}
     for row in read_table(table).to_dict("records"):
-        path = Path(row["video"])
-        shown = probe(path)
-        fps = shown.fps
-        frames = read_frames(path, shown.num_frames, fps, shown.height, shown.width, "window")
-        line = fallen(frames, row["prompt"])
-        if line is not None:
-            falls.setdefault(row["model"], []).append(line)
+        if is_of_fall(row["prompt"]):
+            path = Path(row["video"])
+            shown = probe(path)
+            fps = shown.fps
+            frames = read_frames(path, shown.num_frames, fps, shown.height, shown.width, "window")
+            falls.setdefault(row["model"], []).append(fallen(frames, row["prompt"]))
     if not falls:
         raise ValueError(f"{table}: no prompt is of a fall in the rendered world")
+    out.parent.mkdir(parents=True, exist_ok=True)
     draw_falls(out, falls, fps)
     log.info("falls: %d videos of falls are drawn in %s", sum(map(len, falls.values())), out)

@@ -11,7 +11,7 @@ import torch
 from motive.images.png import write_png
 from motive.models import backbones
 from toyworld.drawing import contact_sheet
-from toyworld.falls import Array, draw_falls, fallen
+from toyworld.falls import Array, draw_falls, fallen, is_of_fall
 from toyworld.measures.judge import judge_auc
 from toyworld.measures.motion import LAW_NAMES
 from toyworld.pretrain import decoder, latents, transformer
@@ -75,11 +75,10 @@ def samples(unseen: Unseen, videos: Videos) -> np.ndarray:
 
 def falls_of(unseen: Unseen, videos: dict[str, Videos]) -> dict[str, list[Array]]:
     """How far objects fall in some groups of videos of the same first frames."""
-    falls = {}
-    for name, clips in videos.items():
-        lines = [fallen(*clip) for clip in zip(clips, unseen.captions, strict=True)]
-        falls[name] = [line for line in lines if line is not None]
-    return falls
+    rows = [row for row, caption in enumerate(unseen.captions) if is_of_fall(caption)]
+    return {
+        name: [fallen(clips[row], unseen.captions[row]) for row in rows] for name, clips in videos.items()
+    }
 
 
 def readme(n: dict[str, Any]) -> str:
@@ -111,15 +110,15 @@ the queries or the held-out set. A killed training goes on at its last checkpoin
 
 Measured by `python -m toyworld pretrain readme` on {NUM_UNSEEN} unseen true clips of the ten motions.
 *Holds*: the object keeps its shape and size from frame to frame, as far as its motion lets it. *Physical*:
-mean probability by the judge, which sees only the object's path. Videos take {STEPS} steps at guidance
-{GUIDANCE:g}.
+mean probability by the judge, which sees only the object's path. The sampler takes {STEPS} steps, at
+guidance {GUIDANCE:g}.
 
 | | holds | physical |
 |---|---|---|
 {_rows(n)}
 
-The VAE keeps {n["vae_psnr"]:.1f} dB, and {n["vae_moving_psnr"]:.1f} dB where something moves. The judge
-tells true from false motion with an AUC of {n["judge_auc"]:.3f} on scenes it has not seen.
+The VAE keeps {n["vae_psnr"]:.1f} dB, and {n["vae_moving_psnr"]:.1f} dB where something moves.
+The judge tells true from false motion with an AUC of {n["judge_auc"]:.3f} on scenes that it has not seen.
 
 The means of what shows each law, in px and seconds:
 
